@@ -1,0 +1,108 @@
+"""
+What a plugin author implements, and what is handed to a plugin.
+
+Balancers are found with ``twisted.plugin.getPlugins`` in ``twisted.plugins``
+dropins: one class that provides `IBalancer`, and one object that provides
+`IBalancerPlugin` and makes it.  README.rst shows a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from wsrelay.wire.headers import Headers
+
+__all__ = ["IBalancer", "IBalancerPlugin", "IHandshake", "IUpstream"]
+
+
+class IHandshake(Interface):
+    """
+    A client's opening handshake, as a balancer sees it.  Nobody changes it.
+
+    Text is what the client sent, decoded as ISO-8859-1, so that any byte
+    survives; nothing is percent-decoded.
+    """
+
+    path: str = Attribute("the request path, without the query")
+    query: str = Attribute("the query without its '?'; empty when there is none")
+    headers: Headers = Attribute("the client's headers; names in any case")
+    cookies: Mapping[str, str] = Attribute("cookie name -> value, the first of each name")
+    client_address: str = Attribute(
+        "the client's IP address, as trusted proxies report it; empty on a unix socket"
+    )
+    host: str = Attribute("the Host header, lower case, without the port")
+    route: str = Attribute("the name of the route that matched")
+    subprotocols: tuple[str, ...] = Attribute("offered subprotocols, in order")
+
+
+class IUpstream(Interface):
+    """One server of a pool, with what the relay knows of it at this moment."""
+
+    name: str = Attribute("its name in the pool")
+    url: str = Attribute("ws://…, wss://… or unix:/path")
+    weight: int = Attribute("its share relative to the others, at least 1")
+    active: int = Attribute("live sessions and handshakes under way")
+    max_connections: int | None = Attribute("most sessions at once; None: no limit")
+    state: str = Attribute("what the operator wants: 'ready', 'drain' or 'down'")
+    health: str = Attribute("what was observed: 'up', 'down' or 'unknown'")
+    rtt: float | None = Attribute("seconds of the last ping and pong, or None")
+    backup: bool = Attribute("True: used only when no other upstream may be")
+
+
+class IBalancer(Interface):
+    """
+    Chooses an upstream for each new client.
+
+    wsrelay makes one balancer for each pool and calls it in the reactor's thread.
+    """
+
+    def choose(
+        request: IHandshake, upstreams: Sequence[IUpstream]
+    ) -> IUpstream | Deferred[IUpstream | None] | None:
+        """
+        Choose one of *upstreams*.
+
+        When the chosen upstream refuses the connection, wsrelay calls again with
+        that upstream taken out, so a balancer never has to retry.
+
+        :param upstreams: a tuple of those that may take the client now: up, not
+            draining, below their connection limit, in configuration order.
+            Never empty.
+        :returns: one of *upstreams*; None to refuse the client with 503; or a
+            Deferred of either, which is cancelled when the client leaves or the
+            route's ``upstream_handshake_timeout`` is over.
+        :raises Exception: anything raised, and anything else returned, is
+            logged and this one client is answered with 500.
+        """
+
+    def upstreams_changed(upstreams: Sequence[IUpstream]) -> None:
+        """
+        Learn all upstreams of the pool, those that are down included.
+
+        Called once before the first `choose`, and whenever the set or a weight
+        changes.  What it raises is logged; the balancer stays in use.
+        """
+
+
+class IBalancerPlugin(Interface):
+    """Makes balancers of one kind: what relay.ini calls ``balancer = name``."""
+
+    name: str = Attribute("what relay.ini calls it")
+    options: Mapping[str, str] = Attribute("option name -> one line of help")
+
+    def create(options: Mapping[str, str], reactor: object) -> IBalancer:
+        """
+        Make a balancer for one pool.
+
+        :param options: what stood behind the name in relay.ini; only names
+            that `options` lists ever arrive here.
+        :param reactor: for timers (``IReactorTime``).
+        :raises ValueError: an option is bad; the text is shown to the operator
+            with file and line.
+        """
