@@ -1,0 +1,295 @@
+"""
+Websocket frame headers (RFC 6455 section 5, RFC 7692 section 6), read without payloads.
+
+A `Scanner` follows one direction of one session: bytes of any split go in, and what
+may be passed on comes out, cut at control frames.  It is the reference that every
+pump agrees with.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from attrs import define, field, frozen
+
+DEFLATE_BITS: Final = 0x40
+"""Reserved bits that permessage-deflate gives a meaning: RSV1 on a message's first frame."""
+ANY_BITS: Final = 0x70
+"""All reserved bits, for an extension that the relay does not know."""
+
+CONTINUATION: Final = 0x0
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+PROTOCOL_ERROR: Final = 1002
+TOO_BIG: Final = 1009
+
+
+@frozen
+class Control:
+    """A whole control frame, header included, masked as it came."""
+
+    frame: bytes
+
+
+@frozen
+class Violation:
+    """
+    Why a direction cannot go on; nothing follows it.
+
+    *code* is the close code for the sender, *reason* fits into a close frame.
+    """
+
+    code: int
+    reason: str
+
+
+class Boundary:
+    """Marks the end of a frame that was passed on in pieces."""
+
+
+BOUNDARY: Final = Boundary()
+
+Event = bytes | Control | Violation | Boundary
+
+_START, _FINAL, _CONTROL = "start", "final", "control"
+
+
+def _judge(first: int, in_message: bool, bits: int) -> str | Violation:
+    """Judge a frame's first byte: one of the three kinds, or what is wrong with it."""
+    final, reserved, opcode = first & 0x80, first & 0x70, first & 0x0F
+    if opcode & 0x08:
+        if opcode > PONG:
+            return Violation(PROTOCOL_ERROR, f"reserved opcode {opcode}")
+        if reserved:
+            return Violation(PROTOCOL_ERROR, "reserved bits set on a control frame")
+        if not final:
+            return Violation(PROTOCOL_ERROR, "fragmented control frame")
+        return _CONTROL
+    if opcode > 2:
+        return Violation(PROTOCOL_ERROR, f"reserved opcode {opcode}")
+    if in_message and opcode != CONTINUATION:
+        return Violation(PROTOCOL_ERROR, "new message inside a fragmented message")
+    if not in_message and opcode == CONTINUATION:
+        return Violation(PROTOCOL_ERROR, "continuation frame without a message")
+    # RFC 7692 section 6.1: RSV1 stands on the first frame of a message only.
+    allowed = 0 if bits == DEFLATE_BITS and in_message else bits
+    if reserved & ~allowed:
+        return Violation(PROTOCOL_ERROR, "reserved bits set without an extension")
+    return _FINAL if final else _START
+
+
+@cache
+def _verdicts(bits: int) -> tuple[tuple[str | Violation, ...], tuple[str | Violation, ...]]:
+    """Judge all first bytes at once: outside, then inside a fragmented message."""
+    outside, inside = (
+        tuple(_judge(first, in_message, bits) for first in range(256))
+        for in_message in (False, True)
+    )
+    return outside, inside
+
+
+@frozen
+class Limits:
+    """
+    What one direction may carry, in payload bytes as they are on the wire.
+
+    Frames up to *whole_frames* are passed on only when complete; *max_frame* and
+    *max_message* are None for no limit.
+    """
+
+    whole_frames: int = 16 * 1024
+    max_frame: int | None = None
+    max_message: int | None = None
+
+
+@define(eq=False)
+class Scanner:
+    """
+    Reads the frame headers of one direction.
+
+    :param masked: True for bytes from a client, whose frames must be masked; False
+        for bytes from an upstream, whose frames must not be.
+    :param bits: the reserved bits that the negotiated extensions use: 0,
+        `DEFLATE_BITS` or `ANY_BITS`.
+    :param limits: sizes.
+
+    *messages* counts complete data messages, *payload* their payload bytes so far.
+    """
+
+    masked: bool
+    bits: int = 0
+    limits: Limits = Limits()
+    messages: int = field(default=0, init=False)
+    payload: int = field(default=0, init=False)
+    _held: bytes = field(default=b"", init=False)  # starts at a frame's first byte
+    _left: int = field(default=0, init=False)  # of the frame that is being streamed
+    _left_final: bool = field(default=False, init=False)
+    _in_message: bool = field(default=False, init=False)
+    _message_size: int = field(default=0, init=False)
+    _closed: bool = field(default=False, init=False)  # a close frame was seen
+    _violated: bool = field(default=False, init=False)
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether what was passed on ends inside a frame."""
+        return self._left > 0
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a fragmented message is open."""
+        return self._in_message
+
+    def feed(self, data: bytes) -> list[Event]:
+        """
+        Take the next bytes and say what to do, in order.
+
+        ``bytes`` are passed on as they are: whole frames, or pieces of one frame
+        longer than ``whole_frames``, whose end is marked by `BOUNDARY`.  After a
+        `Violation` everything is discarded.
+        """
+        if self._violated:
+            return []
+        if self._left:
+            return self._stream(data)
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        return self._scan(data, [])
+
+    def _stream(self, data: bytes) -> list[Event]:
+        """Go on with a frame whose header is gone already."""
+        left = self._left
+        if len(data) < left:
+            self._left = left - len(data)
+            self.payload += len(data)
+            return [data]
+        self._left = 0
+        self.payload += left
+        if self._left_final:
+            self._end_message()
+        if len(data) == left:
+            return [data, BOUNDARY]
+        return self._scan(data[left:], [data[:left], BOUNDARY])
+
+    def _scan(self, data: bytes, events: list[Event]) -> list[Event]:
+        """Walk frame headers from a frame boundary on; the hot loop of the Python pump."""
+        outside, inside = _verdicts(self.bits)
+        masked, limits = self.masked, self.limits
+        start = position = 0  # what stands between the two is passed on in one piece
+        end = len(data)
+        while end - position >= 2:
+            kind = (inside if self._in_message else outside)[data[position]]
+            second = data[position + 1]
+            if type(kind) is Violation or (second >= 128) is not masked:
+                return self._fail(events, data[start:position], self._why(kind))
+            length = second & 0x7F
+            if kind is _CONTROL:
+                if length > 125 or (length == 1 and data[position] & 0x0F == CLOSE):
+                    return self._fail(events, data[start:position], _bad_control(length))
+                after = position + 2 + (4 if masked else 0) + length
+                if after > end:
+                    break
+                if start < position:
+                    events.append(data[start:position])
+                if not self._closed:
+                    events.append(Control(data[position:after]))
+                    self._closed = data[position] & 0x0F == CLOSE
+                start = position = after
+                continue
+            if self._closed:
+                violation = Violation(PROTOCOL_ERROR, "data after a close frame")
+                return self._fail(events, data[start:position], violation)
+            header = 2 if length < 126 else 4 if length == 126 else 10
+            body = position + header + (4 if masked else 0)
+            if body > end:
+                break
+            if length > 125:
+                length = int.from_bytes(data[position + 2 : position + header], "big")
+            problem = self._check_length(length, header)
+            if problem is not None:
+                return self._fail(events, data[start:position], problem)
+            after = body + length
+            if after > end and length <= limits.whole_frames:
+                break
+            self._begin_frame(length, kind is _FINAL)
+            if after > end:
+                self._left, self._left_final = after - end, kind is _FINAL
+                self.payload += end - body
+                events.append(data[start:])
+                return events
+            self.payload += length
+            if kind is _FINAL:
+                self._end_message()
+            position = after
+        if position == end and start == 0 and end:
+            events.append(data)  # the common case: nothing to cut, nothing copied
+            return events
+        if start < position:
+            events.append(data[start:position])
+        self._held = data[position:]
+        return events
+
+    def _check_length(self, length: int, header: int) -> Violation | None:
+        if header > 2:
+            if length < 126 or (header == 10 and length < 65536):
+                return Violation(PROTOCOL_ERROR, "frame length not in its shortest form")
+            if length >> 63:
+                return Violation(PROTOCOL_ERROR, "frame length with its top bit set")
+        limits = self.limits
+        if limits.max_frame is not None and length > limits.max_frame:
+            return Violation(TOO_BIG, f"frame over the limit of {limits.max_frame} bytes")
+        if limits.max_message is not None and self._message_size + length > limits.max_message:
+            return Violation(TOO_BIG, f"message over the limit of {limits.max_message} bytes")
+        return None
+
+    def _begin_frame(self, length: int, final: bool) -> None:
+        self._message_size += length
+        # The message of a final frame stays open while that frame is streamed: nothing
+        # can come between, and `_end_message` closes it.
+        self._in_message = not final
+
+    def _end_message(self) -> None:
+        self.messages += 1
+        self._in_message = False
+        self._message_size = 0
+
+    def _why(self, kind: str | Violation) -> Violation:
+        if isinstance(kind, Violation):
+            return kind
+        what = "unmasked frame from a client" if self.masked else "masked frame from an upstream"
+        return Violation(PROTOCOL_ERROR, what)
+
+    def _fail(self, events: list[Event], passed: bytes, violation: Violation) -> list[Event]:
+        self._violated = True
+        if passed:
+            events.append(passed)
+        events.append(violation)
+        return events
+
+
+def _bad_control(length: int) -> Violation:
+    if length == 1:
+        return Violation(PROTOCOL_ERROR, "close frame with half a code")
+    return Violation(PROTOCOL_ERROR, "control frame over 125 bytes")
+
+
+def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool = True) -> bytes:
+    """
+    Build one frame; the relay itself only ever needs control frames.
+
+    :param mask: four bytes to mask with, or none for a frame to a client.
+    """
+    first, flag, length = (0x80 if final else 0) | opcode, 0x80 if mask else 0, len(payload)
+    if length < 126:
+        head = bytes((first, flag | length))
+    elif length < 65536:
+        head = bytes((first, flag | 126)) + length.to_bytes(2, "big")
+    else:
+        head = bytes((first, flag | 127)) + length.to_bytes(8, "big")
+    if mask:
+        repeated = (mask * (length // 4 + 1))[:length]
+        payload = bytes(a ^ b for a, b in zip(payload, repeated, strict=True))
+    return head + mask + payload
