@@ -1,0 +1,126 @@
+"""Every installed balancer keeps the contract, and the contract notices those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from wsrelay.interfaces import IBalancer, IBalancerPlugin
+from wsrelay.plugins import find_balancers
+from wsrelay.testing import check_balancer_contract
+
+OPTIONS: dict[str, list[dict[str, str]]] = {
+    "hash": [
+        {"key": "ip"},
+        {"key": "path", "load_factor": "1"},
+        {"key": "header:X-User", "load_factor": "off"},
+        {"key": "cookie:user", "load_factor": "2"},
+        {"key": "query:room"},
+    ]
+}
+INSTALLED = find_balancers()
+CASES = [(name, options) for name in INSTALLED for options in OPTIONS.get(name, [{}])]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_installed_balancer_keeps_the_contract(name: str, options: dict[str, str]) -> None:
+    check_balancer_contract(INSTALLED[name], options)
+
+
+@implementer(IBalancer)
+@frozen
+class Scripted:
+    """A balancer whose choice is made by a function."""
+
+    function: Callable[[object, tuple], object]
+
+    def choose(self, request, upstreams):
+        return self.function(request, upstreams)
+
+    def upstreams_changed(self, upstreams):
+        pass
+
+
+@implementer(IPlugin, IBalancerPlugin)
+@frozen
+class ScriptedPlugin:
+    function: Callable[[object, tuple], object]
+    name: str = "scripted"
+    options: Mapping[str, str] = field(factory=dict)
+
+    def create(self, options, reactor):
+        return Scripted(self.function)
+
+
+def remembers_the_first():
+    seen = []
+
+    def choose(request, upstreams):
+        seen.append(upstreams[0])
+        return seen[0]
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda request, upstreams: upstreams[0],
+        lambda request, upstreams: succeed(upstreams[-1]),
+        lambda request, upstreams: Deferred(),
+    ],
+)
+def test_the_contract_accepts_a_choice_now_and_later(function) -> None:
+    check_balancer_contract(ScriptedPlugin(function))
+
+
+def test_the_contract_cancels_what_does_not_come_at_once() -> None:
+    waiting, cancelled = [], []
+
+    def choose(request, upstreams):
+        waiting.append(Deferred(cancelled.append))
+        return waiting[-1]
+
+    check_balancer_contract(ScriptedPlugin(choose))
+    assert cancelled == waiting != []
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda request, upstreams: None,
+        lambda request, upstreams: upstreams[0].name,
+        lambda request, upstreams: succeed(None),
+        lambda request, upstreams: fail(RuntimeError("broken")),
+        lambda request, upstreams: upstreams[1],
+        lambda request, upstreams: upstreams[len(request.cookies["user"]) % len(upstreams)],
+        lambda request, upstreams: upstreams[0].active < 10**9 and upstreams[0],
+        lambda request, upstreams: upstreams[0].weight < 1000 and upstreams[0],
+        lambda request, upstreams: upstreams[0].name == "upstream-0" and upstreams[0],
+        lambda request, upstreams: (
+            (len(upstreams), upstreams[0].name) != (3, "upstream-1") and upstreams[0]
+        ),
+        remembers_the_first(),
+    ],
+)
+def test_the_contract_notices_a_balancer_that_breaks_it(function) -> None:
+    with pytest.raises(AssertionError, match=r"^(chose|choose raised) "):
+        check_balancer_contract(ScriptedPlugin(function))
+
+
+@implementer(IPlugin, IBalancerPlugin)
+class NamelessPlugin:
+    options: Mapping[str, str] = {}
+
+    def create(self, options, reactor):
+        raise NotImplementedError
+
+
+def test_the_contract_notices_a_plugin_that_lacks_an_attribute() -> None:
+    with pytest.raises(AssertionError, match="name"):
+        check_balancer_contract(NamelessPlugin())

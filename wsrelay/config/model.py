@@ -1,0 +1,154 @@
+"""
+What relay.ini says, as values.
+
+Everything here is frozen and compared by value, so that a reload can see what
+differs.  Durations are seconds, sizes are bytes, ``None`` is ``off``; the
+defaults are those of relay.ini.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+Network = IPv4Network | IPv6Network
+
+
+@frozen
+class PluginCall:
+    """A plugin's name and options as written: ``hash key=ip``."""
+
+    name: str
+    options: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class LogConfig:
+    """``[log]``"""
+
+    access: Literal["-", "off"] | Path = "-"
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warn", "error", "critical"] = "info"
+    tick: float | None = None
+    redact_query: bool = True
+
+
+@frozen
+class ListenerConfig:
+    """``[listener:NAME]``"""
+
+    name: str
+    endpoint: str
+    certificate: Path | None = None
+    key: Path | None = None
+    min_tls: Literal["1.2", "1.3"] = "1.2"
+    trusted_proxies: tuple[Network, ...] = ()
+    handshake_timeout: float = 10.0
+    max_header_size: int = 16 * 1024
+    backlog: int = 1024
+
+
+@frozen
+class PathRule:
+    """``path`` of a route: ``/prefix``, ``= /exact`` or ``~ regex``."""
+
+    kind: Literal["exact", "prefix", "regex"] = "prefix"
+    value: str = "/"
+
+
+@frozen
+class RouteConfig:
+    """``[route:NAME]``"""
+
+    name: str
+    pool: str
+    listeners: tuple[str, ...] = ()  # empty: all
+    host: str | None = None  # lower case; None: any; may start with "*."
+    path: PathRule = PathRule()
+    strip_prefix: bool = False
+    set_header: tuple[tuple[str, str], ...] = ()
+    remove_header: tuple[str, ...] = ()
+    host_header: str = "client"  # or "upstream", or the name itself
+    keepalive: float | None = 25.0
+    keepalive_timeout: float = 20.0
+    ping: Literal["relay", "answer"] = "relay"
+    idle_timeout: float | None = None
+    idle_close_code: int = 1001
+    connect_timeout: float = 5.0
+    upstream_handshake_timeout: float = 10.0
+    close_timeout: float = 5.0
+    retries: int = 2
+    whole_frames: int = 16 * 1024
+    max_frame_size: int | None = None
+    max_message_size_up: int | None = 16 * 1024 * 1024
+    max_message_size_down: int | None = 16 * 1024 * 1024
+    drain_close_code: int = 1012
+
+
+@frozen
+class UpstreamConfig:
+    """One line of ``upstreams``."""
+
+    name: str
+    url: str
+    weight: int = 1
+    max_connections: int | None = None
+    backup: bool = False
+
+    @property
+    def scheme(self) -> str:
+        """``ws``, ``wss`` or ``unix``."""
+        return self.url.partition(":")[0]
+
+    @property
+    def host(self) -> str:
+        """The host of a ws or wss URL, an IPv6 address without brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port, or the scheme's default."""
+        return urlsplit(self.url).port or (443 if self.scheme == "wss" else 80)
+
+    @property
+    def base_path(self) -> str:
+        """What the path of every request is put behind; no slash at its end."""
+        return "" if self.scheme == "unix" else urlsplit(self.url).path.rstrip("/")
+
+    @property
+    def socket_path(self) -> str:
+        """Where the unix socket is."""
+        return self.url.removeprefix("unix:")
+
+
+@frozen
+class PoolConfig:
+    """``[pool:NAME]``"""
+
+    name: str
+    upstreams: tuple[UpstreamConfig, ...]
+    balancer: PluginCall = PluginCall("least-connections")
+    max_fails: int = 3
+    fail_timeout: float = 10.0
+    tls_verify: bool = True
+    tls_ca: Path | None = None
+    tls_name: str | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+@frozen
+class RelayConfig:
+    """A whole relay.ini.  Every name that a route mentions exists."""
+
+    listeners: tuple[ListenerConfig, ...]
+    routes: tuple[RouteConfig, ...]
+    pools: tuple[PoolConfig, ...]
+    drain_timeout: float = 30.0
+    data_path: Literal["auto", "python"] = "auto"
+    log: LogConfig = LogConfig()

@@ -1,0 +1,30 @@
+"""The service's own log: Twisted's, less what is below ``[log] level``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from constantly import NamedConstant
+from twisted.logger import Logger as TwistedLogger
+from twisted.logger import LogLevel
+from typing_extensions import override
+
+
+class Logger(TwistedLogger):
+    """
+    A Twisted logger that drops what nobody wants to read before it costs anything.
+
+    The level holds for the process: there is one log.
+    """
+
+    level: ClassVar[NamedConstant] = LogLevel.info
+
+    @override
+    def emit(self, level: NamedConstant, format: str | None = None, **kwargs: Any) -> None:
+        if level >= Logger.level:
+            super().emit(level, format, **kwargs)
+
+
+def set_level(name: str) -> None:
+    """Set the lowest level that is logged, by its name in relay.ini."""
+    Logger.level = LogLevel.levelWithName(name)
