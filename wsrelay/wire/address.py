@@ -1,0 +1,99 @@
+"""Who the client is, behind proxies that are trusted to say so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+)
+
+__all__ = ["client_address", "is_trusted", "request_id"]
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_ELEMENT = re.compile(
+    r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?"  # [::1] [::1]:80
+    r"|([0-9.]+)(?::[0-9]{1,5})?"  # 192.0.2.1 192.0.2.1:80
+    r"|([0-9A-Fa-f:.]+)"  # ::1
+)
+_REQUEST_ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,128}")
+
+
+def client_address(
+    peer: str | None, forwarded_for: Sequence[str], trusted: Sequence[Network]
+) -> tuple[str, bytes | None]:
+    """
+    Tell the client's address, and the X-Forwarded-For for the upstream.
+
+    X-Forwarded-For is read from its end, where the nearest proxy wrote, for as
+    long as the one who wrote an element is trusted.  An element that is no
+    address ends the walk at the proxy that wrote it.
+
+    :param peer: the address of the connection's other end; None on a unix socket.
+    :param forwarded_for: the values of the request's X-Forwarded-For, one a field.
+    :param trusted: networks of trusted proxies.
+    :returns: the address, empty on a unix socket; and the chain, None on a unix
+        socket.  IPv4 that is mapped into IPv6 is written as IPv4.
+    """
+    if peer is None:
+        return "", None
+    address = _peer_address(peer)
+    written = str(address)
+    if not _is_in(address, trusted):
+        return written, written.encode("ascii")
+    chain = ", ".join([value for value in forwarded_for if value] + [written])
+    for element in reversed(",".join(forwarded_for).split(",")):
+        before = _element_address(element.strip(" \t"))
+        if before is None:
+            break
+        address = before
+        if not _is_in(address, trusted):
+            break
+    return str(address), chain.encode("latin-1")
+
+
+def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
+    """Return whether *peer* is a proxy in one of the networks *trusted*; None never is."""
+    return bool(trusted) and peer is not None and _is_in(_peer_address(peer), trusted)
+
+
+def request_id(value: str | None, make: Callable[[], str]) -> str:
+    """
+    Return the request's id: *value* if it is fit to be one, else a new one.
+
+    :param value: the client's X-Request-ID.  Kept if it is 1 to 128 visible
+        ASCII characters without comma.
+    :param make: makes an id.
+    """
+    return value if value and _REQUEST_ID.fullmatch(value) else make()
+
+
+def _peer_address(peer: str) -> Address:
+    # The zone of a link-local address means nothing to anybody else.
+    return _unmapped(ip_address(peer.partition("%")[0]))
+
+
+def _element_address(element: str) -> Address | None:
+    match = _ELEMENT.fullmatch(element)
+    if match is None:
+        return None
+    try:
+        return _unmapped(ip_address(match[match.lastindex or 0]))
+    except ValueError:
+        return None
+
+
+def _unmapped(address: Address) -> Address:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
