@@ -1,0 +1,1 @@
+"""Who connected to what, and how it ended."""

@@ -1,0 +1,224 @@
+"""
+The access log: one line when a session opens, one when it ends, one for each refusal.
+
+A line is JSON or readable text.  Nothing a client sends can make a second line or
+control a terminal: text is quoted where it is not plain.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from attrs import define, field
+
+from wsrelay.config.model import LogConfig
+from wsrelay.log import Logger, write_stdout
+from wsrelay.relay.facts import Facts
+from wsrelay.relay.pump import Side
+from wsrelay.relay.session import Session
+
+log = Logger(namespace="wsrelay.access")
+
+_PLAIN = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
+
+
+class NoLog:
+    """What ``access = off`` does."""
+
+    def session_opened(self, facts: Facts) -> None:
+        """Say nothing."""
+
+    def session_ended(self, facts: Facts, session: Session) -> None:
+        """Say nothing."""
+
+    def refused(self, facts: Facts, reason: str) -> None:
+        """Say nothing."""
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def reopen(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@define(eq=False)
+class AccessLog:
+    """
+    Writes the lines; an `Observer`.
+
+    :param write_line: takes a line without its end.
+    :param now: seconds since the epoch.
+    """
+
+    config: LogConfig
+    write_line: Callable[[str], None]
+    now: Callable[[], float] = time.time
+    sink: FileSink | None = None
+
+    def session_opened(self, facts: Facts) -> None:
+        """Write the line of a session that began."""
+        self._write("open", facts, {})
+
+    def session_ended(self, facts: Facts, session: Session) -> None:
+        """Write the line of its end, with what passed."""
+        pump, cause, rtt = session.pump, session.cause, session.rtt.get(Side.CLIENT)
+        assert cause is not None
+        more = {
+            "duration_s": round(session.reactor.seconds() - session.opened_at, 3),
+            "messages_up": pump.messages(Side.CLIENT),
+            "messages_down": pump.messages(Side.UPSTREAM),
+            "bytes_up": pump.payload(Side.CLIENT),
+            "bytes_down": pump.payload(Side.UPSTREAM),
+            "rtt_ms": None if rtt is None else round(rtt * 1000, 1),
+            "close_code": cause.code,
+            "close_reason": cause.reason,
+            "initiator": cause.initiator,
+        }
+        self._write("end", facts, more)
+
+    def refused(self, facts: Facts, reason: str) -> None:
+        """Write the line of a client that got no session."""
+        self._write("refused", facts, {"reason": reason} if reason else {})
+
+    def open(self) -> None:
+        """
+        Open the file; called before privileges are dropped.
+
+        :raises OSError: it cannot be.
+        """
+        if self.sink is not None:
+            self.sink.open()
+
+    def reopen(self) -> None:
+        """Open the file anew, after somebody has moved it away."""
+        if self.sink is not None:
+            self.sink.reopen()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.sink is not None:
+            self.sink.close()
+
+    def _write(self, event: str, facts: Facts, more: dict[str, Any]) -> None:
+        when = datetime.fromtimestamp(self.now(), UTC)
+        stamp = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        record = {"ts": stamp, "event": event, **self._fields(facts), **more}
+        if self.config.format == "json":
+            self.write_line(json.dumps(record, ensure_ascii=True, separators=(",", ":")))
+        else:
+            self.write_line(_as_text(record))
+
+    def _fields(self, facts: Facts) -> dict[str, Any]:
+        path = facts.path
+        if facts.query and not self.config.redact_query:
+            path = f"{path}?{facts.query}"
+        return {
+            "id": facts.id,
+            "listener": facts.listener,
+            "route": facts.route,
+            "pool": facts.pool,
+            "upstream": facts.upstream,
+            "client": facts.client,
+            "host": facts.host,
+            "path": path,
+            "origin": facts.origin,
+            "user_agent": facts.user_agent,
+            "subprotocol": facts.subprotocol,
+            "extensions": facts.extensions,
+            "status": facts.status,
+            "attempts": facts.attempts,
+            "handshake_ms": round(facts.handshake_ms, 1),
+        }
+
+
+def _as_text(record: dict[str, Any]) -> str:
+    """Write the same facts readably: ``ts event key=value …`` without the empty ones."""
+    stamp, event = record.pop("ts"), record.pop("event")
+    pairs = [f"{key}={_quoted(value)}" for key, value in record.items() if value not in ("", None)]
+    return " ".join([stamp, event, *pairs])
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+@define(eq=False)
+class FileSink:
+    """
+    Appends lines to a file.
+
+    A line that cannot be written (a full disk) is lost, and said once in the service's
+    log; sessions go on.
+    """
+
+    path: Path
+    _file: TextIO | None = field(default=None, init=False)
+    _failing: bool = field(default=False, init=False)
+
+    def open(self) -> None:
+        """
+        Open the file for appending.
+
+        :raises OSError: it cannot be.
+        """
+        # Line buffered: a line is there when its event is over, and costs one write.
+        self._file = self.path.open("a", buffering=1, encoding="utf-8")
+
+    def reopen(self) -> None:
+        """Open the file anew; the old one is kept when that fails."""
+        old = self._file
+        try:
+            self.open()
+        except OSError as error:
+            log.error("cannot reopen the access log {path}: {why}", path=self.path, why=error)
+            return
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def write_line(self, line: str) -> None:
+        """Append one line."""
+        try:
+            if self._file is None:
+                self.open()
+            assert self._file is not None
+            self._file.write(line + "\n")
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                log.error("cannot write the access log {path}: {why}", path=self.path, why=error)
+            self._failing = True
+
+
+def _to_service_log(line: str) -> None:
+    log.info("{line}", line=line)
+
+
+def make_access_log(config: LogConfig, *, to_stdout: bool) -> AccessLog | NoLog:
+    """
+    Make what ``[log]`` asks for.
+
+    :param to_stdout: where ``access = -`` goes: to standard output, or, for a service
+        whose log is elsewhere, into that log.
+    """
+    if config.access == "off":
+        return NoLog()
+    if isinstance(config.access, Path):
+        sink = FileSink(config.access)
+        return AccessLog(config, sink.write_line, sink=sink)
+    return AccessLog(config, write_stdout if to_stdout else _to_service_log)

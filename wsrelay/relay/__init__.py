@@ -1,0 +1,1 @@
+"""Sessions: a client leg, an upstream leg, and the pump between them."""

@@ -1,0 +1,170 @@
+"""A client's connection: the request is read strictly here, before anybody else sees a byte."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from wsrelay.config.model import ListenerConfig
+from wsrelay.relay.facts import Facts
+from wsrelay.relay.routing import RouteTable
+from wsrelay.relay.transports import Connection, discard, end_gently
+from wsrelay.wire.forward import own_answer
+from wsrelay.wire.request import BadRequest, parse_request
+
+if TYPE_CHECKING:
+    from wsrelay.relay.relay import Relay
+
+LINGER: Final = 5.0
+"""Seconds that a refused client may take to read its answer and end the connection."""
+
+MAX_EARLY: Final = 64 * 1024
+"""Bytes that a client may send behind its request before it is no longer read."""
+
+
+def _nobody() -> None:
+    """Be told that the client left, when nobody waits for it."""
+
+
+class ClientConnection(Connection):
+    """
+    One client, from its first byte until a session takes over or it is refused.
+
+    *left* is called when the client goes before that.
+    """
+
+    left: Callable[[], None]
+
+    def __init__(self, relay: Relay, listener: Listener) -> None:
+        self.id = secrets.token_hex(8)
+        self.relay = relay
+        self.listener = listener
+        self.receive = self._receive_head
+        self.lost = self._lost_early
+        self.left = _nobody
+        self.facts: Facts | None = None  # once the request is read
+        self.started_at = relay.reactor.seconds()
+        self._buffer = b""
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def peer(self) -> tuple[str | None, int]:
+        """The address and port of the connection's other end; None and 0 on a unix socket."""
+        address = self.transport.getPeer()
+        if isinstance(address, IPv4Address | IPv6Address):
+            return address.host, address.port
+        return None, 0
+
+    @property
+    def local_port(self) -> int | None:
+        """The port that the client connected to, or None on a unix socket."""
+        address = self.transport.getHost()
+        return address.port if isinstance(address, IPv4Address | IPv6Address) else None
+
+    @override
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.relay.connections.add(self)
+        timeout = self.listener.config.handshake_timeout
+        self._timer = self.relay.reactor.callLater(timeout, self._too_slow)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.relay.connections.discard(self)
+        self._stop_timer()
+        super().connectionLost(reason)
+
+    def take_early(self) -> bytes:
+        """Return what the client sent behind its request, once; a session takes over."""
+        early, self._buffer = self._buffer, b""
+        self.left = _nobody
+        return early
+
+    def answer(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer with the relay's own words, and end."""
+        self.transport.write(own_answer(status, reason, headers))
+        self.end()
+
+    def end(self) -> None:
+        """
+        End the connection once the answer is written.
+
+        Nothing the client still sends is read as a request: it was told ``close``.
+        """
+        self._stop_timer()
+        self.receive = discard
+        self.left = _nobody
+        self._timer = self.relay.reactor.callLater(LINGER, self.abort)
+        end_gently(self.transport)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._stop_timer()
+        self.transport.abortConnection()
+
+    def _receive_head(self, data: bytes) -> None:
+        self._buffer = data = self._buffer + data
+        # RFC 9112 section 2.2: an empty line may stand before the request.
+        end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
+        if end == 3 and len(data) <= self.listener.config.max_header_size:
+            return
+        self._stop_timer()
+        self.receive = self._receive_early
+        if end == 3 or end > self.listener.config.max_header_size:
+            limit = self.listener.config.max_header_size
+            self._refuse(BadRequest(431, f"The request's head is over {limit} bytes; send less."))
+            return
+        self._buffer = data[end:]
+        try:
+            self.relay.handle(self, parse_request(data[:end]))
+        except BadRequest as problem:
+            self._refuse(problem)
+
+    def _receive_early(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > MAX_EARLY:
+            self.transport.pauseProducing()
+
+    def _too_slow(self) -> None:
+        seconds = self.listener.config.handshake_timeout
+        reason = f"The request was not complete after {seconds:g} seconds; send it faster."
+        self._refuse(BadRequest(408, reason))
+
+    def _refuse(self, problem: BadRequest) -> None:
+        self.relay.refused_early(self, problem.status, problem.reason)
+        self.answer(problem.status, problem.reason, problem.headers)
+
+    def _lost_early(self, reason: Failure) -> None:
+        left, self.left = self.left, _nobody
+        left()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+
+@define(eq=False)
+class Listener(Factory):
+    """Makes the connections of one ``[listener:NAME]``; not noisy in the log."""
+
+    noisy = False
+    relay: Relay
+    config: ListenerConfig
+    routes: RouteTable = field()
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether clients speak TLS here."""
+        return self.config.certificate is not None
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
+        return ClientConnection(self.relay, self)

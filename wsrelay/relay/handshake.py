@@ -1,0 +1,261 @@
+"""
+One client's opening handshake: asked of upstreams first, answered with what one said.
+
+`Opening` tries one upstream after the other until one answers.  A valid 101 makes a
+session; any other answer is the client's answer, head and body as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.config.model import RouteConfig
+from wsrelay.interfaces import IHandshake
+from wsrelay.log import Logger
+from wsrelay.pools.choosing import BalancerFailed, NoUpstream, choose
+from wsrelay.pools.pool import Lease, Pool, Upstream
+from wsrelay.relay.facts import Facts
+from wsrelay.relay.refusal import Refusal
+from wsrelay.relay.upstream import Problem, UpstreamConnection
+from wsrelay.wire.body import body_reader
+from wsrelay.wire.headers import Headers
+from wsrelay.wire.request import Offer, Request
+from wsrelay.wire.response import BadResponse, Response, check_switching
+
+if TYPE_CHECKING:
+    from wsrelay.relay.client import ClientConnection
+    from wsrelay.relay.relay import Relay
+
+log = Logger()
+
+RETRY_AFTER: Final = ((b"Retry-After", b"5"),)
+"""Sent where a client may well try again; seconds."""
+
+
+@implementer(IHandshake)
+@define(slots=False, eq=False)
+class Handshake:
+    """What a balancer sees of a client's opening handshake; see `IHandshake`."""
+
+    path: str
+    query: str
+    headers: Headers
+    client_address: str
+    host: str
+    route: str
+    subprotocols: tuple[str, ...]
+
+    @cached_property
+    def cookies(self) -> Mapping[str, str]:
+        """Parse Cookie (RFC 6265 section 5.4), leniently; the first of a name counts."""
+        found: dict[str, str] = {}
+        for value in self.headers.get_all("cookie"):
+            for pair in value.split(";"):
+                name, equals, text = pair.strip().partition("=")
+                if equals:
+                    found.setdefault(name.strip(), text.strip().strip('"'))
+        return found
+
+
+@define(eq=False)
+class Opening:
+    """
+    Finds the answer to one client.
+
+    Tells the relay once: `Relay.open_session` or `Relay.refuse`; or nothing, when
+    `cancel` comes first.  *attempts* counts the upstreams that were dialled.
+    """
+
+    relay: Relay
+    client: ClientConnection
+    request: Request
+    offer: Offer
+    route: RouteConfig
+    pool: Pool
+    handshake: Handshake
+    facts: Facts
+    make_head: Callable[[Upstream], bytes]
+    attempts: int = field(default=0, init=False)
+    upstream: Upstream | None = field(default=None, init=False)
+    _tried: list[Upstream] = field(factory=list, init=False)
+    _lease: Lease | None = field(default=None, init=False)
+    _connection: UpstreamConnection | None = field(default=None, init=False)
+    _choice: Deferred[Any] | None = field(default=None, init=False)
+    _choice_timer: IDelayedCall | None = field(default=None, init=False)
+    _refusal: Refusal | None = field(default=None, init=False)
+    _problem: Problem | None = field(default=None, init=False)  # the last upstream's
+    _over: bool = field(default=False, init=False)
+
+    def begin(self) -> None:
+        """Ask the balancer; called once, and again after each upstream that gave no answer."""
+        try:
+            choice = choose(self.pool, self.handshake, self._tried)
+        except (NoUpstream, BalancerFailed) as error:
+            self._no_choice(error)
+            return
+        if not isinstance(choice, Deferred):
+            self._dial(choice)
+            return
+        self._choice = choice
+        self._choice_timer = self.relay.reactor.callLater(
+            self.route.upstream_handshake_timeout, choice.cancel
+        )
+        choice.addCallbacks(self._chosen, self._not_chosen)
+        choice.addErrback(self._broke)
+
+    def cancel(self) -> None:
+        """Give up, because the client left or the relay ends; nothing is told any more."""
+        self._over = True
+        if self._choice is not None:
+            self._choice.cancel()
+        if self._connection is not None:
+            self._connection.abandon()
+        self._release()
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer the client without an upstream; the relay is stopping, for example."""
+        self.cancel()
+        self._refuse(status, reason)
+
+    # choosing
+
+    def _chosen(self, upstream: Upstream) -> None:
+        self._choice_is_over()
+        if not self._over:
+            self._dial(upstream)
+
+    def _not_chosen(self, failure: Failure) -> None:
+        self._choice_is_over()
+        if self._over:
+            return
+        if failure.check(CancelledError):
+            log.warn("session {id}: the balancer did not choose in time", id=self.client.id)
+            self._refuse(504, "The balancer did not choose an upstream in time; try again.")
+        elif isinstance(failure.value, NoUpstream | BalancerFailed):
+            self._no_choice(failure.value)
+        else:
+            failure.raiseException()
+
+    def _choice_is_over(self) -> None:
+        self._choice = None
+        if self._choice_timer is not None and self._choice_timer.active():
+            self._choice_timer.cancel()
+
+    def _no_choice(self, error: Exception) -> None:
+        if isinstance(error, BalancerFailed):
+            self._refuse(500, "The balancer failed; the relay's log says how.")
+        elif self._problem is not None:
+            self._upstreams_failed(self._problem)
+        else:
+            self._refuse(503, "No upstream may take this connection now; try again later.")
+
+    # asking an upstream
+
+    def _dial(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.attempts += 1
+        self._tried.append(upstream)
+        self._lease = upstream.take()
+        self._connection = connection = UpstreamConnection(
+            self.client.id,
+            self.relay.reactor,
+            self,
+            self.make_head(upstream),
+            self.route.connect_timeout,
+            self.route.upstream_handshake_timeout,
+        )
+        self.relay.dialers[upstream].dial(connection)
+
+    def upstream_failed(self, problem: Problem) -> None:
+        """Try another upstream, unless ``retries`` is used up."""
+        assert self.upstream is not None
+        log.warn(
+            "session {id}: upstream {pool}/{upstream} {what}",
+            id=self.client.id,
+            pool=self.pool.name,
+            upstream=self.upstream.name,
+            what=problem.what,
+        )
+        self._connection = None
+        self._release()
+        self.upstream.failed()
+        self._problem = problem
+        if self._over:
+            return
+        if self.attempts <= self.route.retries:
+            self.begin()
+        else:
+            self._upstreams_failed(problem)
+
+    def upstream_answered(self, response: Response, rest: bytes) -> None:
+        """Make a session of a valid 101, pass on any other answer."""
+        if response.status == 101:
+            self._take_101(response, rest)
+        else:
+            self._take_refusal(response, rest)
+
+    def _take_101(self, response: Response, rest: bytes) -> None:
+        assert self.upstream is not None
+        assert self._connection is not None
+        assert self._lease is not None
+        try:
+            agreed = check_switching(
+                response, self.offer.key, self.offer.subprotocols, self.offer.extensions
+            )
+        except BadResponse as error:
+            self._broken(error)
+            return
+        self.upstream.succeeded()
+        connection, lease = self._connection, self._lease
+        self._connection = self._lease = None  # the session's from here on
+        self._over = True
+        self.relay.open_session(self, response, agreed, connection, lease, rest)
+
+    def _take_refusal(self, response: Response, rest: bytes) -> None:
+        assert self.upstream is not None
+        assert self._connection is not None
+        try:
+            reader = body_reader(response)
+        except BadResponse as error:
+            self._broken(error)
+            return
+        self.upstream.succeeded()
+        self._refusal = Refusal(self.relay.reactor, self.route.upstream_handshake_timeout)
+        self.relay.refused(self, response.status, "")
+        self._refusal.pass_on(self._connection, self.client, response, reader, rest, self.cancel)
+
+    def _broken(self, error: BadResponse) -> None:
+        assert self._connection is not None
+        self._connection.abandon()
+        self.upstream_failed(Problem(502, error.reason))
+
+    # the relay's own answers
+
+    def _upstreams_failed(self, problem: Problem) -> None:
+        if problem.status == 504:
+            self._refuse(504, "The upstream did not answer in time; try again later.")
+        else:
+            self._refuse(502, "The upstream gave no valid answer; try again later.")
+
+    def _broke(self, failure: Failure) -> None:
+        log.failure("session {id}: the handshake failed", failure, id=self.client.id)
+        self._refuse(500, "The relay failed; its log says how.")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self._over = True
+        self._release()
+        self.relay.refused(self, status, reason)
+        retry = RETRY_AFTER if status in (502, 503, 504) else ()
+        self.client.answer(status, reason, retry)
+
+    def _release(self) -> None:
+        if self._lease is not None:
+            self._lease.release()

@@ -1,0 +1,100 @@
+"""The relay's own pings on one leg, and the deadline for their pongs."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from wsrelay.relay.pump import Pump, Side
+
+_MARK: Final = os.urandom(8)
+"""Begins the payloads of this process, so that they are known from a peer's own pings:
+those of another relay behind this one, for example."""
+
+
+class HeartbeatOwner(Protocol):
+    """What a heartbeat tells its session."""
+
+    def rtt_measured(self, side: Side, seconds: float) -> None:
+        """Learn how long a ping and its pong took."""
+
+    def pong_late(self, side: Side) -> None:
+        """Learn, once, that a pong did not come in time."""
+
+
+@define(eq=False)
+class Heartbeat:
+    """
+    Pings one leg every *interval* seconds, less up to a fifth of it at random.
+
+    The jitter keeps the pings of sessions that opened together apart, and never makes
+    one later than *interval*, which others' idle timeouts are measured against.
+
+    A pong that is not there after *timeout* seconds is late, unless the leg shows life in
+    another way: bytes came from it, or it is taking, slowly, what stands before the ping,
+    or the relay itself does not read it.
+    """
+
+    reactor: IReactorTime
+    pump: Pump
+    side: Side
+    interval: float
+    timeout: float
+    send_ping: Callable[[bytes], None]
+    owner: HeartbeatOwner
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _payload: bytes = field(default=b"", init=False)  # of the ping under way
+    _sent_at: float = field(default=0.0, init=False)
+    _seen: tuple[int, int, int] = field(default=(0, 0, 0), init=False)
+
+    def start(self) -> None:
+        """Begin; the first ping may come early, the others keep their distance."""
+        self._timer = self.reactor.callLater(self.interval * random.uniform(0.4, 1.0), self._ping)
+
+    def stop(self) -> None:
+        """Ping no more."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._payload = b""
+
+    def pong_received(self, payload: bytes) -> bool:
+        """
+        Take a pong.
+
+        :returns: True if it answers the ping under way, False if it is not the relay's.
+        """
+        if payload != self._payload or not payload:
+            # The answer to a ping that the peer's other traffic made obsolete.
+            return payload.startswith(_MARK) and len(payload) == 12
+        self.owner.rtt_measured(self.side, self.reactor.seconds() - self._sent_at)
+        self.stop()
+        self._timer = self.reactor.callLater(self.interval * random.uniform(0.8, 1.0), self._ping)
+        return True
+
+    def _ping(self) -> None:
+        self._payload = _MARK + random.getrandbits(32).to_bytes(4, "big")
+        self._sent_at = self.reactor.seconds()
+        self._seen = self._signs()
+        self.send_ping(self._payload)
+        self._timer = self.reactor.callLater(self.timeout, self._deadline)
+
+    def _signs(self) -> tuple[int, int, int]:
+        pump, side = self.pump, self.side
+        return pump.received(side), pump.sent(side), pump.stalls(side)
+
+    def _deadline(self) -> None:
+        received, sent, stalls = self._seen
+        self._seen = now_received, now_sent, now_stalls = self._signs()
+        # Bytes sent say something only if they had to wait: else the kernel took them.
+        moves = now_sent != sent and (now_stalls != stalls or self.pump.is_paused(self.side.other))
+        if now_received != received or moves or self.pump.is_paused(self.side):
+            self._timer = self.reactor.callLater(self.timeout, self._deadline)
+        else:
+            self._timer = None
+            self.owner.pong_late(self.side)

@@ -1,0 +1,167 @@
+"""
+The two Autobahn protocols of a session.
+
+Autobahn owns the conversation on each leg: the state of the connection, ping, pong and
+close frames.  It is handed whole control frames only; data frames pass it by, in the
+pump.  What it writes goes to a `LegTransport`, and from there between two data frames.
+
+Autobahn's own timers are all off: they follow a global clock and whole seconds, and the
+session has timers of its own.
+"""
+
+# ruff: noqa: N802, N803, N815  (camelCase here is Autobahn's: it calls or reads all of it)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from attrs import define
+from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
+from typing_extensions import override
+
+from wsrelay.relay.pump import Side
+from wsrelay.wire.close import INVALID_PAYLOAD, PROTOCOL_ERROR, is_valid_code
+from wsrelay.wire.frames import Violation
+
+
+class LegOwner(Protocol):
+    """What a leg tells its session."""
+
+    def ping_received(self, side: Side, payload: bytes) -> None:
+        """Take a ping from *side*."""
+
+    def pong_received(self, side: Side, payload: bytes) -> None:
+        """Take a pong from *side*."""
+
+    def close_received(self, side: Side, code: int | None, reason: bytes) -> None:
+        """Take a valid close frame from *side*; None: it had no code."""
+
+    def violated(self, side: Side, violation: Violation) -> None:
+        """Learn that *side* sent a control frame that may not be."""
+
+
+@define(eq=False)
+class LegTransport:
+    """What Autobahn takes for its transport: writes become frames of the pump."""
+
+    write: Callable[[bytes], None]
+
+
+class _Factory:
+    """Stands where Autobahn looks for a factory: one a class, not one a connection."""
+
+    proxy: ClassVar[None] = None
+
+    def __init__(self, is_server: bool) -> None:
+        self.isServer = is_server
+        self.countConnections = 0  # Autobahn adds to it; the relay counts elsewhere
+
+
+class _Leg:
+    """
+    What both legs do alike; mixed in before Autobahn's class.
+
+    Autobahn's options are class attributes and ``CONFIG_ATTRS`` is empty: copying them to
+    each connection, and formatting them for a debug log, was a third of a handshake's price.
+    """
+
+    CONFIG_ATTRS = ()
+    logOctets = False
+    logFrames = False
+    trackTimings = False
+    applyMask = True
+    failByDrop = False
+    openHandshakeTimeout = 0
+    closeHandshakeTimeout = 0
+    autoPingInterval = 0
+    autoPingRestartOnAnyTraffic = False
+    maxFramePayloadSize = 0
+    maxMessagePayloadSize = 0
+    requireMaskedClientFrames = True
+    maskServerFrames = False
+    acceptMaskedServerFrames = False
+    maskClientFrames = True
+
+    side: ClassVar[Side]
+    owner: LegOwner
+    transport: Any
+
+    def open(self, owner: LegOwner, write: Callable[[bytes], None]) -> None:
+        """
+        Begin the conversation: both opening handshakes are over.
+
+        :param owner: the session, told of every control frame.
+        :param write: takes each whole frame that Autobahn sends.
+        """
+        self.owner = owner
+        self.transport = LegTransport(write)
+        self._connectionMade()  # type: ignore[attr-defined]
+        self.websocket_version = 13
+        self.inside_message = False
+        self.current_frame = None
+        self.state = WebSocketProtocol.STATE_OPEN
+
+    def say_close(self, code: int | None, reason: bytes) -> None:
+        """Send a close frame, unless one was sent before."""
+        # sendClose() would refuse 1001 to 2999.
+        self.sendCloseFrame(code, reason or None)  # type: ignore[attr-defined]
+
+    def end(self) -> None:
+        """Write nothing more: the transport has ended."""
+        self.state = WebSocketProtocol.STATE_CLOSED
+
+    def onPing(self, payload: bytes) -> None:
+        """Hand a ping to the session, which answers it or relays it."""
+        self.owner.ping_received(self.side, payload)
+
+    def onPong(self, payload: bytes) -> None:
+        """Hand a pong to the session."""
+        self.owner.pong_received(self.side, payload)
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
+        """
+        Hand a valid close frame to the session, which forwards and answers it.
+
+        Autobahn's own method answers at once, and does not know code 1014.
+        """
+        reason = reasonRaw or b""
+        if code is not None and not is_valid_code(code):
+            self.owner.violated(self.side, Violation(PROTOCOL_ERROR, f"invalid close code {code}"))
+        elif not _is_utf8(reason):
+            problem = Violation(INVALID_PAYLOAD, "close reason is not UTF-8")
+            self.owner.violated(self.side, problem)
+        else:
+            self.owner.close_received(self.side, code, reason)
+        return True
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Report what Autobahn found; the pump's own checks come before it."""
+        self.owner.violated(self.side, Violation(code, reason))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class ClientLeg(_Leg, WebSocketServerProtocol):  # type: ignore[misc]
+    """The leg to the client, to which Autobahn is the server."""
+
+    side = Side.CLIENT
+    factory = _Factory(is_server=True)
+
+
+class UpstreamLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
+    """The leg to the upstream, to which Autobahn is the client."""
+
+    side = Side.UPSTREAM
+    factory = _Factory(is_server=False)
+
+    @override
+    def startHandshake(self) -> None:
+        """Do nothing: `wsrelay.relay.upstream` has shaken hands already."""

@@ -1,0 +1,135 @@
+"""
+What moves a session's bytes: the interface that every pump shares.
+
+A pump passes data frames from socket to socket without decoding them and hands up
+only what somebody has to think about: control frames, violations, a leg that ended.
+`wsrelay.relay.python_pump` is the one that runs everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.interfaces import ITransport
+
+from wsrelay.wire.frames import Limits, Violation
+
+
+class Side(Enum):
+    """Which leg of a session, or which peer, is meant."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+
+    @property
+    def other(self) -> Side:
+        """The side across the session."""
+        return Side.UPSTREAM if self is Side.CLIENT else Side.CLIENT
+
+
+class PumpOwner(Protocol):
+    """
+    What a pump tells the session that owns it.
+
+    All calls come in the reactor's thread and in the order of the wire: what stood
+    before a control frame has been passed on when `control_received` is called.
+    """
+
+    def control_received(self, side: Side, frame: bytes) -> None:
+        """Take a whole control frame from *side*, as it came."""
+
+    def violated(self, side: Side, violation: Violation) -> None:
+        """Learn that *side* broke the protocol or a limit; the rest from it is discarded."""
+
+    def leg_lost(self, side: Side) -> None:
+        """Learn that *side*'s transport has ended, for whatever reason.  Comes once a leg."""
+
+
+@frozen
+class PumpOptions:
+    """
+    How one session's bytes are checked.
+
+    *bits* are the reserved bits that the negotiated extensions use; *up* limits what
+    the client sends, *down* what the upstream sends.
+    """
+
+    bits: int
+    up: Limits
+    down: Limits
+
+
+class Pump(Protocol):
+    """
+    The bytes of one session.
+
+    A leg's numbers count from the pump's start: see `messages`, `payload`, `received`
+    and `sent`.  Calls for a leg whose transport has ended do nothing.
+    """
+
+    def start(self, from_client: bytes, from_upstream: bytes) -> None:
+        """Begin, first with what arrived behind the request and behind the 101."""
+
+    def received_from(self, side: Side) -> Callable[[bytes], None]:
+        """Return what the owner of *side*'s transport calls with each read."""
+
+    def lost(self, side: Side) -> None:
+        """Learn that *side*'s transport has ended."""
+
+    def send(self, side: Side, frame: bytes) -> None:
+        """Send a control frame to *side*, as soon as no data frame is under way to it."""
+
+    def finish(self, side: Side) -> None:
+        """
+        Pass no more data to *side*; what the other side still sends is discarded.
+
+        Called right after `send` of a close frame, and like it takes effect at the
+        next frame boundary.
+        """
+
+    def is_cut(self, side: Side) -> bool:
+        """Tell whether *side* was left inside a frame whose sender is gone for good."""
+
+    def shut(self, side: Side) -> None:
+        """End *side*'s transport once all is written; it is read, and discarded, until it ends."""
+
+    def abort(self, side: Side) -> None:
+        """End *side*'s transport at once."""
+
+    def messages(self, side: Side) -> int:
+        """Count complete data messages from *side*."""
+
+    def payload(self, side: Side) -> int:
+        """Count payload bytes of data frames from *side*, as they were on the wire."""
+
+    def received(self, side: Side) -> int:
+        """Count all bytes read from *side*."""
+
+    def sent(self, side: Side) -> int:
+        """Count all bytes given to *side*'s transport."""
+
+    def is_paused(self, side: Side) -> bool:
+        """Tell whether *side* is not being read, because something cannot be written."""
+
+    def stalls(self, side: Side) -> int:
+        """Count how often *side* had to be waited for, being full or inside a frame."""
+
+    def last_data(self) -> float:
+        """Say when a data frame last moved, either way, in the reactor's seconds."""
+
+
+class PumpFactory(Protocol):
+    """Makes the pump of one session."""
+
+    def __call__(
+        self,
+        owner: PumpOwner,
+        client: ITransport,
+        upstream: ITransport,
+        options: PumpOptions,
+        seconds: Callable[[], float],
+    ) -> Pump:
+        """Join two transports; nothing moves before `Pump.start`."""

@@ -1,0 +1,251 @@
+"""The pump that runs everywhere: frames scanned in Python, written through Twisted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.interfaces import IPushProducer, ITransport
+from zope.interface import implementer
+
+from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
+from wsrelay.relay.transports import end_gently
+from wsrelay.wire.frames import Boundary, Control, Scanner, Violation
+
+MAX_WAITING: Final = 16 * 1024
+"""Bytes of the relay's own frames that may wait for a leg before it is no longer read."""
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class _Leg:
+    """
+    One transport of the pair.
+
+    As the producer of its own transport it learns when that takes no more; then the
+    far leg is not read until it does.
+    """
+
+    side: Side
+    transport: Any  # ITransport plus what TCP, unix and TLS transports add to it
+    scanner: Scanner
+    owner: PumpOwner
+    seconds: Callable[[], float]
+    far: _Leg = field(init=False)
+    received: int = 0
+    sent: int = 0
+    stalls: int = 0
+    last_data: float = 0.0
+    blocked: bool = False  # the transport takes no more
+    paused: bool = False  # the transport is not being read
+    finished: bool = False  # nothing of the far leg's data goes here any more
+    gone: bool = False
+    waiting: list[bytes] = field(factory=list)  # frames for the next boundary
+    waiting_size: int = 0
+
+    # what comes from this leg
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from this leg's transport."""
+        self.received += len(data)
+        for event in self.scanner.feed(data):
+            if type(event) is bytes:
+                self.last_data = self.seconds()
+                self.far.pass_on(event)
+            elif type(event) is Control:
+                self.owner.control_received(self.side, event.frame)
+            elif type(event) is Boundary:
+                self.far.at_boundary()
+            elif type(event) is Violation:
+                self.owner.violated(self.side, event)
+
+    # what goes to this leg
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether the far leg's data still goes here.
+
+        A close frame that waits for a boundary must not stop the frame before it.
+        """
+        return not self.finished or bool(self.waiting)
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether this leg has got a part of a frame."""
+        return self.far.scanner.mid_frame and self.takes_data
+
+    def pass_on(self, data: bytes) -> None:
+        """Write the far leg's data."""
+        if not self.finished or self.waiting:
+            self.sent += len(data)
+            self.transport.write(data)
+
+    def send(self, frame: bytes) -> None:
+        """Write a frame of the relay's own, now or at the next boundary."""
+        if self.mid_frame:
+            if not self.waiting:
+                self.stalls += 1
+            self.waiting.append(frame)
+        else:
+            self.sent += len(frame)
+            self.transport.write(frame)
+        if self.waiting or self.blocked:
+            self.waiting_size += len(frame)
+            self.update_reading()
+
+    def at_boundary(self) -> None:
+        """Write what waited for the far leg's frame to end."""
+        if not self.waiting:
+            return
+        frames = b"".join(self.waiting)
+        self.waiting.clear()
+        self.waiting_size = 0
+        self.sent += len(frames)
+        self.transport.write(frames)
+        self.update_reading()
+        self.far.update_reading()
+
+    # flow control
+
+    def update_reading(self) -> None:
+        """Read this leg unless what it sends could not go anywhere."""
+        paused = not self.gone and (
+            (self.far.blocked and self.far.takes_data) or self.waiting_size > MAX_WAITING
+        )
+        if paused != self.paused:
+            self.paused = paused
+            if not self.gone:
+                (self.transport.pauseProducing if paused else self.transport.resumeProducing)()
+
+    def pauseProducing(self) -> None:  # noqa: N802  called by the transport
+        """Wait: this leg takes no more for now."""
+        self.blocked = True
+        self.stalls += 1
+        self.far.update_reading()
+
+    def resumeProducing(self) -> None:  # noqa: N802  called by the transport
+        """Go on: this leg has taken what was written."""
+        self.blocked = False
+        if not self.waiting:
+            self.waiting_size = 0
+        self.far.update_reading()
+        self.update_reading()
+
+    def stopProducing(self) -> None:  # noqa: N802  called by the transport
+        """Do nothing: the transport's owner reports that it ended."""
+
+    def shut(self) -> None:
+        """End the transport gently, reading on so that its end is seen."""
+        self.detach()
+        end_gently(self.transport)
+
+    def detach(self) -> None:
+        """Stop pausing and being paused."""
+        self.transport.unregisterProducer()
+        self.blocked = False
+        self.waiting_size = 0
+        self.update_reading()
+        self.far.update_reading()
+
+
+class PythonPump:
+    """Joins two Twisted transports; see `wsrelay.relay.pump.Pump` for every method."""
+
+    __slots__ = ("_legs",)
+
+    def __init__(
+        self,
+        owner: PumpOwner,
+        client: ITransport,
+        upstream: ITransport,
+        options: PumpOptions,
+        seconds: Callable[[], float],
+    ) -> None:
+        up = Scanner(True, options.bits, options.up)
+        down = Scanner(False, options.bits, options.down)
+        near = _Leg(Side.CLIENT, client, up, owner, seconds)
+        far = _Leg(Side.UPSTREAM, upstream, down, owner, seconds)
+        near.far, far.far = far, near
+        near.last_data = far.last_data = seconds()
+        self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
+
+    def start(self, from_client: bytes, from_upstream: bytes) -> None:
+        """Begin, first with what arrived behind the request and behind the 101."""
+        for leg in self._legs.values():
+            leg.transport.registerProducer(leg, True)
+        if from_upstream:
+            self._legs[Side.UPSTREAM].receive(from_upstream)
+        if from_client:
+            self._legs[Side.CLIENT].receive(from_client)
+
+    def received_from(self, side: Side) -> Callable[[bytes], None]:
+        """Return what takes each read of *side*."""
+        return self._legs[side].receive
+
+    def lost(self, side: Side) -> None:
+        """Let go of a transport that has ended."""
+        leg = self._legs[side]
+        leg.gone = True
+        leg.blocked = False
+        leg.far.update_reading()
+        leg.owner.leg_lost(side)
+
+    def send(self, side: Side, frame: bytes) -> None:
+        """Send a control frame at the next boundary."""
+        self._legs[side].send(frame)
+
+    def finish(self, side: Side) -> None:
+        """Pass no more data to *side*, from the next boundary on."""
+        leg = self._legs[side]
+        leg.finished = True
+        leg.far.update_reading()
+
+    def is_cut(self, side: Side) -> bool:
+        """Tell whether *side* waits for the rest of a frame that will not come."""
+        leg = self._legs[side]
+        return leg.far.gone and leg.mid_frame
+
+    def shut(self, side: Side) -> None:
+        """End *side*'s transport once all is written."""
+        leg = self._legs[side]
+        if not leg.gone:
+            leg.shut()
+
+    def abort(self, side: Side) -> None:
+        """End *side*'s transport at once."""
+        leg = self._legs[side]
+        if not leg.gone:
+            leg.detach()
+            leg.transport.abortConnection()
+
+    def messages(self, side: Side) -> int:
+        """Count complete data messages from *side*."""
+        return self._legs[side].scanner.messages
+
+    def payload(self, side: Side) -> int:
+        """Count payload bytes from *side*."""
+        return self._legs[side].scanner.payload
+
+    def received(self, side: Side) -> int:
+        """Count bytes read from *side*."""
+        return self._legs[side].received
+
+    def sent(self, side: Side) -> int:
+        """Count bytes given to *side*'s transport."""
+        return self._legs[side].sent
+
+    def is_paused(self, side: Side) -> bool:
+        """Tell whether *side* is not being read."""
+        return self._legs[side].paused
+
+    def stalls(self, side: Side) -> int:
+        """Count how often *side* had to be waited for."""
+        return self._legs[side].stalls
+
+    def last_data(self) -> float:
+        """Say when data last moved."""
+        return max(leg.last_data for leg in self._legs.values())
+
+
+_: type[Pump] = PythonPump  # mypy checks here that the interface is whole

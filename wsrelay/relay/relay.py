@@ -1,0 +1,271 @@
+"""The relay: its pools and routes, the clients it has, and the sessions it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define, field
+
+from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig, UpstreamConfig
+from wsrelay.log import Logger
+from wsrelay.pools.choosing import make_pool
+from wsrelay.pools.pool import Lease, Pool, Upstream
+from wsrelay.relay.client import ClientConnection, Listener
+from wsrelay.relay.facts import Facts, Observer
+from wsrelay.relay.handshake import RETRY_AFTER, Handshake, Opening
+from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
+from wsrelay.relay.python_pump import PythonPump
+from wsrelay.relay.routing import RouteTable
+from wsrelay.relay.session import Session
+from wsrelay.relay.upstream import Dialer, UpstreamConnection
+from wsrelay.wire.address import client_address, is_trusted, request_id
+from wsrelay.wire.forward import Forwarded, client_response_head, upstream_head
+from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
+from wsrelay.wire.request import Offer, Request, check_handshake
+from wsrelay.wire.response import Response
+
+log = Logger()
+
+
+@define(eq=False)
+class Relay:
+    """
+    Everything that one relay.ini makes, but for the listening sockets.
+
+    :raises ValueError: a balancer or a TLS file cannot be used; the configuration's
+        checks have said so before, with a line.
+    """
+
+    config: RelayConfig
+    reactor: Any
+    observer: Observer
+    make_pump: PumpFactory = PythonPump
+    pools: dict[str, Pool] = field(init=False)
+    dialers: dict[Upstream, Dialer] = field(init=False)
+    connections: set[ClientConnection] = field(factory=set, init=False)
+    openings: set[Opening] = field(factory=set, init=False)
+    sessions: dict[str, Session] = field(factory=dict, init=False)
+    is_draining: bool = field(default=False, init=False)
+    on_empty: Callable[[], None] | None = field(default=None, init=False)
+    """Called whenever the last session is over."""
+
+    def __attrs_post_init__(self) -> None:
+        self.pools = {each.name: make_pool(each, self.reactor) for each in self.config.pools}
+        self.dialers = {
+            upstream: Dialer(self.reactor, upstream.config, pool.config)
+            for pool in self.pools.values()
+            for upstream in pool.upstreams
+        }
+
+    def make_listener(self, config: ListenerConfig) -> Listener:
+        """Make the factory of one listener's connections."""
+        return Listener(self, config, RouteTable(_routes_of(self.config.routes, config.name)))
+
+    # a client's request
+
+    def handle(self, client: ClientConnection, request: Request) -> None:
+        """
+        Find out who answers a request.
+
+        :raises BadRequest: it is no valid handshake.
+        """
+        route = client.listener.routes.match(request.host, request.path)
+        client.facts = facts = self._facts(client, request, route)
+        offer = check_handshake(request) if request.wants_websocket else None
+        if route is None:
+            self._answer(client, facts, 404, "No route leads from this host and path.")
+        elif offer is None:
+            reason = "Only websocket handshakes are answered here; connect with a websocket."
+            self._answer(client, facts, 426, reason)
+        elif self.is_draining:
+            self._answer(client, facts, 503, "The relay is stopping; connect again.")
+        else:
+            opening = self._opening(client, request, offer, route, facts)
+            self.openings.add(opening)
+            client.left = lambda: self._client_left(opening)
+            opening.begin()
+
+    def _opening(
+        self,
+        client: ClientConnection,
+        request: Request,
+        offer: Offer,
+        route: RouteConfig,
+        facts: Facts,
+    ) -> Opening:
+        forwarded, address = _forwarded(client, request)
+        identity = request_id(request.headers.get("x-request-id"), lambda: client.id).encode()
+        handshake = Handshake(
+            request.path,
+            request.query,
+            request.headers,
+            address,
+            request.host,
+            route.name,
+            offer.subprotocols,
+        )
+
+        def make_head(upstream: Upstream) -> bytes:
+            return upstream_head(
+                request,
+                target=_target(request.target, route, upstream.config),
+                host=_host(request.host_header, route, upstream.config),
+                forwarded=forwarded,
+                request_id=identity,
+                set_header=route.set_header,
+                remove_header=route.remove_header,
+            )
+
+        pool = self.pools[route.pool]
+        return Opening(self, client, request, offer, route, pool, handshake, facts, make_head)
+
+    def _client_left(self, opening: Opening) -> None:
+        opening.cancel()
+        self.refused(opening, 499, "The client left before it was answered.")
+
+    # what became of it
+
+    def open_session(
+        self,
+        opening: Opening,
+        response: Response,
+        agreed: tuple[str, ...],
+        connection: UpstreamConnection,
+        lease: Lease,
+        rest: bytes,
+    ) -> None:
+        """Answer the client with the upstream's 101, and join the two."""
+        client, route = opening.client, opening.route
+        facts = self._complete(opening, 101)
+        facts.subprotocol = response.headers.get("sec-websocket-protocol") or ""
+        facts.extensions = ", ".join(response.headers.get_all("sec-websocket-extensions"))
+
+        def ended(session: Session) -> None:
+            lease.release()
+            del self.sessions[session.id]
+            self.observer.session_ended(facts, session)
+            if not self.sessions and self.on_empty is not None:
+                self.on_empty()
+
+        session = Session(client.id, route, lease.upstream, self.reactor, facts, ended)
+        session.join(
+            self.make_pump, client.transport, connection.transport, _options(route, agreed)
+        )
+        self.sessions[session.id] = session
+        for each, side in ((client, Side.CLIENT), (connection, Side.UPSTREAM)):
+            each.receive = session.pump.received_from(side)
+            each.lost = _loser(session, side)
+        client.transport.write(client_response_head(response))
+        client.transport.resumeProducing()
+        self.observer.session_opened(facts)
+        session.start(client.take_early(), rest)
+
+    def refused(self, opening: Opening, status: int, reason: str) -> None:
+        """Note that an opening ended without a session."""
+        self.observer.refused(self._complete(opening, status), reason)
+
+    def refused_early(self, client: ClientConnection, status: int, reason: str) -> None:
+        """Note that a client was refused before its request could be read."""
+        facts = client.facts or Facts(client.id, client.listener.config.name, _peer_name(client))
+        facts.status = status
+        self.observer.refused(facts, reason)
+
+    def _answer(self, client: ClientConnection, facts: Facts, status: int, reason: str) -> None:
+        facts.status = status
+        self.observer.refused(facts, reason)
+        client.answer(status, reason, RETRY_AFTER if status == 503 else ())
+
+    def _complete(self, opening: Opening, status: int) -> Facts:
+        self.openings.discard(opening)
+        facts = opening.facts
+        facts.status, facts.attempts = status, opening.attempts
+        facts.pool = opening.pool.name
+        facts.upstream = opening.upstream.name if opening.upstream is not None else ""
+        facts.handshake_ms = (self.reactor.seconds() - opening.client.started_at) * 1000
+        return facts
+
+    def _facts(
+        self, client: ClientConnection, request: Request, route: RouteConfig | None
+    ) -> Facts:
+        headers = request.headers
+        return Facts(
+            client.id,
+            client.listener.config.name,
+            _peer_name(client),
+            route=route.name if route is not None else "",
+            host=request.host,
+            path=request.path,
+            query=request.query,
+            origin=headers.get("origin") or "",
+            user_agent=headers.get("user-agent") or "",
+        )
+
+
+def _routes_of(routes: Iterable[RouteConfig], listener: str) -> list[RouteConfig]:
+    return [route for route in routes if not route.listeners or listener in route.listeners]
+
+
+def _loser(session: Session, side: Side) -> Any:
+    pump = session.pump
+    return lambda reason: pump.lost(side)
+
+
+def _options(route: RouteConfig, agreed: tuple[str, ...]) -> PumpOptions:
+    bits = 0
+    if agreed:
+        bits = DEFLATE_BITS if agreed == ("permessage-deflate",) else ANY_BITS
+    return PumpOptions(
+        bits,
+        Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up),
+        Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down),
+    )
+
+
+def _peer_name(client: ClientConnection) -> str:
+    address, port = client.peer
+    if address is None:
+        return "unix:"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _forwarded(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
+    """Say who the client is: by its connection, or by a trusted proxy's word."""
+    headers, trusted = request.headers, client.listener.config.trusted_proxies
+    peer, _ = client.peer
+    address, chain = client_address(peer, headers.get_all("x-forwarded-for"), trusted)
+    is_proxy = is_trusted(peer, trusted)
+    proto = b"https" if client.listener.is_secure else b"http"
+    host, port = request.host_header, client.local_port
+    known = {"proto": proto, "host": host, "port": b"%d" % port if port is not None else None}
+    if is_proxy:
+        for word in known:
+            said = headers.raw(f"x-forwarded-{word}")
+            known[word] = said[0] if said else known[word]
+    return (
+        Forwarded(
+            for_=chain,
+            proto=known["proto"] or proto,
+            host=known["host"] or host,
+            port=known["port"],
+            real_ip=address.encode() or None,
+            trusted=is_proxy,
+        ),
+        address,
+    )
+
+
+def _target(target: bytes, route: RouteConfig, upstream: UpstreamConfig) -> bytes:
+    if route.strip_prefix:
+        target = target[len(route.path.value.encode("latin-1")) :]
+        if not target.startswith(b"/"):
+            target = b"/" + target
+    return upstream.base_path.encode() + target
+
+
+def _host(client_host: bytes, route: RouteConfig, upstream: UpstreamConfig) -> bytes:
+    if route.host_header == "client":
+        return client_host
+    if route.host_header != "upstream":
+        return route.host_header.encode()
+    return upstream.url.partition("://")[2].partition("/")[0].encode() or b"localhost"

@@ -1,0 +1,306 @@
+"""
+A session: a client leg, an upstream leg, and how the two end together.
+
+The rules of the end, in one place:
+
+* The first cause decides: a peer's close frame, a lost leg, a violation, or the relay's
+  own reason (drain, idle, a late pong).  What comes later changes nothing.
+* A close frame from one peer is forwarded to the other, and what that one answers is the
+  answer: the relay makes up neither.
+* A leg that is lost without a close frame becomes 1001 for the upstream, 1011 for the client.
+* Each leg gets one close frame at most, between two data frames; a leg that was left
+  inside a frame can get none and is aborted.
+* Everything is over ``close_timeout`` seconds after the first cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
+
+from wsrelay.config.model import RouteConfig
+from wsrelay.log import Logger
+from wsrelay.pools.pool import Upstream
+from wsrelay.relay.heartbeat import Heartbeat
+from wsrelay.relay.legs import ClientLeg, UpstreamLeg
+from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
+from wsrelay.wire import close
+from wsrelay.wire.frames import Violation
+
+log = Logger()
+
+LOST_CODE: Final = {Side.CLIENT: close.GOING_AWAY, Side.UPSTREAM: close.INTERNAL_ERROR}
+"""What the other side is told when this one vanished or broke the protocol."""
+
+ANSWER_SHARE: Final = 0.8
+"""Part of ``close_timeout`` that a peer may take to answer a forwarded close frame; the
+rest is for answering the one that is waiting."""
+
+
+@frozen
+class Cause:
+    """Why a session ended: the close code (1005 and 1006 as for APIs), its reason, and who."""
+
+    code: int
+    reason: str
+    initiator: str  # "client", "upstream" or "relay:why"
+
+
+class SessionObserver(Protocol):
+    """Learns of a session's end, once."""
+
+    def __call__(self, session: Session) -> None:
+        """Count it, log it, release what it held."""
+
+
+@define(eq=False)
+class _End:
+    """How far one leg's closing handshake is."""
+
+    told: bool = False  # it was sent a close frame
+    heard: bool = False  # it sent one, or will not be heard any more
+    shut: bool = False  # its transport is ending
+    gone: bool = False  # its transport has ended
+
+
+@define(eq=False)
+class Session:
+    """
+    One client's conversation with one upstream.
+
+    Made when both opening handshakes are over; `start` moves the first byte.
+    *facts* is whatever the observer wants to know again at the end.
+    """
+
+    id: str
+    route: RouteConfig
+    upstream: Upstream
+    reactor: IReactorTime
+    facts: Any
+    ended: SessionObserver
+    cause: Cause | None = field(default=None, init=False)
+    rtt: dict[Side, float] = field(factory=dict, init=False)
+    """Seconds of the last ping and pong on each leg, once there was one."""
+    opened_at: float = field(init=False)
+    pump: Pump = field(init=False)
+    _legs: dict[Side, ClientLeg | UpstreamLeg] = field(init=False)
+    _ends: dict[Side, _End] = field(init=False)
+    _hearts: dict[Side, Heartbeat] = field(factory=dict, init=False)
+    _idle_timer: IDelayedCall | None = field(default=None, init=False)
+    _close_timer: IDelayedCall | None = field(default=None, init=False)
+    _over: bool = field(default=False, init=False)
+    _last_words: dict[Side, tuple[int | None, bytes]] = field(factory=dict, init=False)
+
+    def join(
+        self,
+        make_pump: PumpFactory,
+        client: ITransport,
+        upstream: ITransport,
+        options: PumpOptions,
+    ) -> None:
+        """Put the pump and the two Autobahn legs between the transports."""
+        self.opened_at = self.reactor.seconds()
+        self.pump = make_pump(self, client, upstream, options, self.reactor.seconds)
+        self._legs = {Side.CLIENT: ClientLeg(), Side.UPSTREAM: UpstreamLeg()}
+        self._ends = {Side.CLIENT: _End(), Side.UPSTREAM: _End()}
+        for side, leg in self._legs.items():
+            leg.open(self, self._writer(side))
+
+    def _writer(self, side: Side) -> Callable[[bytes], None]:
+        pump = self.pump
+        return lambda frame: pump.send(side, frame)
+
+    def start(self, from_client: bytes, from_upstream: bytes) -> None:
+        """Begin, with what arrived behind the request and behind the 101."""
+        if self.route.keepalive is not None:
+            for side, leg in self._legs.items():
+                self._hearts[side] = heart = Heartbeat(
+                    self.reactor,
+                    self.pump,
+                    side,
+                    self.route.keepalive,
+                    self.route.keepalive_timeout,
+                    leg.sendPing,
+                    self,
+                )
+                heart.start()
+        if self.route.idle_timeout is not None:
+            self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
+        self.pump.start(from_client, from_upstream)
+
+    # told by the pump
+
+    def control_received(self, side: Side, frame: bytes) -> None:
+        """Let Autobahn read a control frame; its failure ends this session only."""
+        try:
+            self._legs[side].dataReceived(frame)
+        except Exception:
+            log.failure("session {id}: a control frame could not be handled", id=self.id)
+            self.close(close.INTERNAL_ERROR, "internal error", "error")
+
+    def violated(self, side: Side, violation: Violation) -> None:
+        """Close the violator's leg with the code it earned, the other with that of a loss."""
+        self._ends[side].heard = True
+        self._last_words.pop(side, None)
+        self._begin_end(Cause(violation.code, violation.reason, f"relay:{_word(violation, side)}"))
+        reason = close.encode_reason(violation.reason)
+        self._tell(side, violation.code, reason)
+        self._tell(side.other, LOST_CODE[side], _lost_reason(side, "broke the protocol"))
+        self._settle()
+
+    def leg_lost(self, side: Side) -> None:
+        """Say goodbye to the other leg when one has ended."""
+        end, other = self._ends[side], self._ends[side.other]
+        end.gone = end.heard = True
+        self._legs[side].end()
+        self._begin_end(Cause(close.ABNORMAL, "connection lost", side.value))
+        if not other.gone:
+            if self.pump.is_cut(side.other):
+                self.pump.abort(side.other)
+            elif side.other in self._last_words:
+                self._tell(side.other, *self._last_words[side.other])
+            else:
+                self._tell(side.other, LOST_CODE[side], _lost_reason(side, "is gone"))
+        self._settle()
+
+    # told by the Autobahn legs
+
+    def ping_received(self, side: Side, payload: bytes) -> None:
+        """Relay a peer's ping, or answer it where the route says so."""
+        if self.route.ping == "answer":
+            self._legs[side].sendPong(payload)
+        else:
+            self._legs[side.other].sendPing(payload)
+
+    def pong_received(self, side: Side, payload: bytes) -> None:
+        """Relay a pong, unless it answers a ping of the relay's own."""
+        heart = self._hearts.get(side)
+        if heart is None or not heart.pong_received(payload):
+            self._legs[side.other].sendPong(payload)
+
+    def close_received(self, side: Side, code: int | None, reason: bytes) -> None:
+        """Forward a close frame; the other side's answer comes back the same way."""
+        self._ends[side].heard = True
+        self._last_words[side] = (code, reason)
+        self._begin_end(
+            Cause(close.NO_STATUS if code is None else code, reason.decode(), side.value)
+        )
+        if self._ends[side.other].gone:
+            self._tell(side, code, reason)
+        else:
+            self._tell(side.other, code, reason)
+        self._settle()
+
+    # told by the relay
+
+    def close(self, code: int, reason: str, why: str) -> None:
+        """
+        End the session with a close frame to both legs, each at its next frame boundary.
+
+        Does nothing when the session is ending already.
+
+        :param why: one word for the log: ``drain``, ``idle``, …
+        """
+        if self.cause is not None:
+            return
+        self._begin_end(Cause(code, reason, f"relay:{why}"))
+        encoded = close.encode_reason(reason)
+        for side in Side:
+            self._tell(side, code, encoded)
+        self._settle()
+
+    def abort(self) -> None:
+        """End both legs at once."""
+        self._begin_end(Cause(close.ABNORMAL, "aborted", "relay:abort"))
+        for side in Side:
+            self.pump.abort(side)
+
+    # told by the heartbeats, and timers
+
+    def rtt_measured(self, side: Side, seconds: float) -> None:
+        """Note how long a ping and its pong took."""
+        self.rtt[side] = seconds
+        if side is Side.UPSTREAM:
+            self.upstream.rtt = seconds
+
+    def pong_late(self, side: Side) -> None:
+        """End the session with a leg that seems dead."""
+        self.close(close.INTERNAL_ERROR, f"no pong from the {side.value}", "pong")
+
+    def _check_idle(self) -> None:
+        idle_timeout = self.route.idle_timeout
+        assert idle_timeout is not None
+        left = self.pump.last_data() + idle_timeout - self.reactor.seconds()
+        if left > 0:
+            self._idle_timer = self.reactor.callLater(left, self._check_idle)
+        else:
+            self._idle_timer = None
+            self.close(self.route.idle_close_code, "idle", "idle")
+
+    def _answer_time_over(self) -> None:
+        """Answer a peer that waits for the other one's close frame."""
+        self._close_timer = self.reactor.callLater(
+            self.route.close_timeout * (1 - ANSWER_SHARE), self._close_time_over
+        )
+        for side, words in self._last_words.items():
+            self._tell(side, *words)
+        self._settle()
+
+    def _close_time_over(self) -> None:
+        self._close_timer = None
+        for side in Side:
+            self.pump.abort(side)
+
+    # the end
+
+    def _begin_end(self, cause: Cause) -> None:
+        if self.cause is not None:
+            return
+        self.cause = cause
+        for heart in self._hearts.values():
+            heart.stop()
+        _cancel(self._idle_timer)
+        self._close_timer = self.reactor.callLater(
+            self.route.close_timeout * ANSWER_SHARE, self._answer_time_over
+        )
+
+    def _tell(self, side: Side, code: int | None, reason: bytes) -> None:
+        """Send the one close frame that a leg gets."""
+        end = self._ends[side]
+        if end.told or end.gone:
+            return
+        end.told = True
+        self._legs[side].say_close(code, reason)
+        self.pump.finish(side)
+
+    def _settle(self) -> None:
+        """End the transports whose closing handshake is over, and the session after both."""
+        for side, end in self._ends.items():
+            if not (end.told and end.heard) or end.shut or end.gone:
+                continue
+            # RFC 6455 section 7.1.1: the server ends the TCP connection first.  A
+            # violator is not waited for: what it still sends could be anything.
+            if side is Side.CLIENT or side not in self._last_words:
+                end.shut = True
+                self.pump.shut(side)
+        if all(end.gone for end in self._ends.values()) and not self._over:
+            self._over = True
+            _cancel(self._close_timer)
+            self.ended(self)
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
+
+
+def _word(violation: Violation, side: Side) -> str:
+    kind = "too-big" if violation.code == 1009 else "protocol"
+    return f"{kind}-{side.value}"
+
+
+def _lost_reason(side: Side, what: str) -> bytes:
+    return f"the {side.value} {what}".encode()

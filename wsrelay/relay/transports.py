@@ -1,0 +1,81 @@
+"""What both legs' connections have in common, whatever carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from wsrelay.log import Logger
+
+log = Logger()
+
+
+def discard(data: bytes) -> None:
+    """Take bytes that nobody wants any more."""
+
+
+def _ignore(reason: Failure) -> None:
+    """Learn of an end that everybody expected."""
+
+
+class Connection(Protocol):
+    """
+    One leg's connection; what it reads goes to `receive`, its end to `lost`.
+
+    Whoever owns the connection at the moment sets both.  What they raise ends this
+    connection only, with a log line that has its `id`.
+    """
+
+    transport: Any  # TCP, unix or TLS
+    id: str = ""
+    is_made: bool = False
+    receive: Callable[[bytes], None]
+    lost: Callable[[Failure], None]
+
+    @override
+    def connectionMade(self) -> None:
+        self.is_made = True
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            self.receive(data)
+        except Exception:
+            log.failure("session {id}: failed while handling what was received", id=self.id)
+            self.transport.abortConnection()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        lost = self.lost
+        self.let_go()
+        try:
+            lost(reason)
+        except Exception:
+            log.failure("session {id}: failed while handling a lost connection", id=self.id)
+
+    def let_go(self) -> None:
+        """Tell nobody of anything any more."""
+        self.receive, self.lost = discard, _ignore
+
+
+def end_gently(transport: Any) -> None:
+    """
+    End the sending half once all is written; the caller reads on, and aborts in time.
+
+    Closing a socket that holds unread bytes resets the connection, and a reset can
+    overtake what was just sent: a close frame, the body of a refusal.  TLS has no
+    half-close: its close_notify says the same.
+    """
+    transport.resumeProducing()
+    if ISSLTransport.providedBy(transport):
+        transport.loseConnection()
+    else:
+        transport.loseWriteConnection()

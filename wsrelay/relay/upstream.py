@@ -1,0 +1,212 @@
+"""A connection to an upstream, from the dial to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IConnector, IDelayedCall, IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from wsrelay.config.model import PoolConfig, UpstreamConfig
+from wsrelay.relay.tls import upstream_tls
+from wsrelay.relay.transports import Connection
+from wsrelay.wire.response import BadResponse, Response, parse_response
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of an upstream's answer before its body; interim answers count too."""
+
+
+@frozen
+class Problem:
+    """Why an upstream gave no answer: 502 or 504, and what happened."""
+
+    status: int
+    what: str
+
+
+class AnswerTaker(Protocol):
+    """What an `UpstreamConnection` tells the handshake that dialled it: one of two, once."""
+
+    def upstream_answered(self, response: Response, rest: bytes) -> None:
+        """Take the answer, and what came behind its head."""
+
+    def upstream_failed(self, problem: Problem) -> None:
+        """Learn that there will be no answer; the connection is gone, or will be."""
+
+
+Cancel = Callable[[], object]
+
+
+@implementer(IProtocolFactory)
+class UpstreamConnection(Connection):
+    """
+    Sends one handshake to one upstream and reads the head of the answer.
+
+    It is its own client factory: one object for a connection instead of three.
+    After the answer its owner sets `receive` and `lost`.
+
+    :param connect_timeout: seconds until TCP is connected, name resolution included.
+    :param answer_timeout: seconds from then on, TLS included, until the head is there.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        id: str,
+        reactor: Any,
+        taker: AnswerTaker,
+        head: bytes,
+        connect_timeout: float,
+        answer_timeout: float,
+    ) -> None:
+        self.id = id
+        self.receive = self._receive_head
+        self.lost = self._lost_early
+        self._taker = taker
+        self._head = head
+        self._answer_timeout = answer_timeout
+        self._reactor = reactor
+        self._buffer = b""
+        self.connect_timeout = connect_timeout
+        self._done = False
+        self._cancel: Cancel | None = None
+        self._timer: IDelayedCall = reactor.callLater(connect_timeout, self._too_slow)
+
+    def dialled(self, cancel: Cancel) -> None:
+        """Take what stops the dialling; called by the `Dialer`."""
+        self._cancel = cancel
+
+    def abandon(self) -> None:
+        """Drop the connection, whatever its state; nothing is told any more."""
+        self._finish()
+        self.let_go()
+        if self.is_made:
+            self.transport.abortConnection()
+        elif self._cancel is not None:
+            self._cancel()
+
+    # what Twisted asks of a client factory
+
+    def doStart(self) -> None:  # noqa: N802  called by Twisted
+        """Begin to be used."""
+
+    def doStop(self) -> None:  # noqa: N802  called by Twisted
+        """Be used no more."""
+
+    def startedConnecting(self, connector: IConnector) -> None:  # noqa: N802  called by Twisted
+        """Learn that the dialling began."""
+
+    def buildProtocol(self, address: object) -> UpstreamConnection:  # noqa: N802  called by Twisted
+        """Be the protocol, too."""
+        return self
+
+    def clientConnectionFailed(  # noqa: N802  called by Twisted
+        self, connector: IConnector, reason: Failure
+    ) -> None:
+        """Learn that nobody took the connection."""
+        self.failed_to_connect(reason)
+
+    def clientConnectionLost(  # noqa: N802  called by Twisted
+        self, connector: IConnector, reason: Failure
+    ) -> None:
+        """Learn what `connectionLost` said already."""
+
+    # the handshake
+
+    @override
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if self._done:
+            self.transport.abortConnection()
+            return
+        self._timer.reset(self._answer_timeout)
+        self.transport.write(self._head)
+
+    def failed_to_connect(self, reason: Failure) -> None:
+        """Report that nobody took the connection."""
+        self._cancel = None
+        self._fail(502, f"connection failed: {reason.getErrorMessage()}")
+
+    def _lost_early(self, reason: Failure) -> None:
+        self._fail(502, f"connection lost before the answer: {reason.getErrorMessage()}")
+
+    def _too_slow(self) -> None:
+        what = "did not answer in time" if self.is_made else "did not accept a connection in time"
+        self._fail(504, what)
+
+    def _receive_head(self, data: bytes) -> None:
+        self._buffer = data = self._buffer + data
+        end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD or (end == 3 and len(data) > MAX_HEAD):
+            self._fail(502, f"answered with a head of over {MAX_HEAD} bytes")
+        elif end > 3:
+            self._take_head(data[:end], data[end:])
+
+    def _take_head(self, head: bytes, rest: bytes) -> None:
+        try:
+            response = parse_response(head)
+        except BadResponse as error:
+            self._fail(502, error.reason)
+            return
+        if response.status < 200 and response.status != 101:
+            self._buffer = b""  # RFC 9110 section 15.2: another answer follows
+            self._receive_head(rest)
+            return
+        self._finish()
+        self._buffer = b""
+        self._taker.upstream_answered(response, rest)
+
+    def _fail(self, status: int, what: str) -> None:
+        if not self._done:
+            self.abandon()
+            self._taker.upstream_failed(Problem(status, what))
+
+    def _finish(self) -> None:
+        self._done = True
+        if self._timer.active():
+            self._timer.cancel()
+
+
+class Dialer:
+    """
+    Connects to one upstream.
+
+    Addresses and unix sockets are dialled directly: an endpoint would wrap every
+    connection in a protocol of its own.  Names go through Twisted's `HostnameEndpoint`,
+    which tries IPv6 and IPv4 side by side (RFC 8305).
+    """
+
+    def __init__(self, reactor: Any, upstream: UpstreamConfig, pool: PoolConfig) -> None:
+        self._reactor = reactor
+        self._upstream = upstream
+        self._tls = upstream_tls(pool, upstream.host) if upstream.scheme == "wss" else None
+
+    def dial(self, connection: UpstreamConnection) -> None:
+        """Begin to connect; *connection* learns how it went."""
+        factory: Any = connection
+        if self._tls is not None:
+            factory = TLSMemoryBIOFactory(self._tls, True, connection)
+        upstream = self._upstream
+        if upstream.scheme == "unix":
+            connector = self._reactor.connectUNIX(upstream.socket_path, factory, timeout=None)
+            connection.dialled(connector.disconnect)
+        elif isIPAddress(upstream.host) or isIPv6Address(upstream.host):
+            connector = self._reactor.connectTCP(
+                upstream.host, upstream.port, factory, timeout=None
+            )
+            connection.dialled(connector.disconnect)
+        else:
+            endpoint = HostnameEndpoint(
+                self._reactor, upstream.host, upstream.port, connection.connect_timeout
+            )
+            waiting = endpoint.connect(factory)
+            connection.dialled(waiting.cancel)
+            waiting.addErrback(connection.failed_to_connect)

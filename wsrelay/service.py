@@ -1,0 +1,145 @@
+"""The relay as a Twisted service: what ``twistd wsrelay`` runs, and what others embed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from typing_extensions import override
+
+from wsrelay import __version__
+from wsrelay.config.model import ListenerConfig, RelayConfig
+from wsrelay.log import Logger, set_level
+from wsrelay.observe.access_log import make_access_log
+from wsrelay.relay.drain import Drain
+from wsrelay.relay.relay import Relay
+from wsrelay.relay.tls import listener_context
+
+log = Logger()
+
+
+class ListenerService(Service):
+    """
+    One listening socket; bound before privileges are dropped.
+
+    *port* is the bound port while the service runs.
+    """
+
+    port: IListeningPort | None = None
+
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._bound: Deferred[Any] | None = None
+
+    @override
+    def privilegedStartService(self) -> None:
+        """
+        Bind.
+
+        :raises CannotListenError: the address is taken, or may not be bound.
+        """
+        super().privilegedStartService()
+        raised: list[Any] = []
+        self._bound = self._endpoint.listen(self._factory)
+        self._bound.addCallbacks(self._listens, raised.append)
+        if raised:
+            self._bound = None
+            raised[0].raiseException()
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        if self._bound is None:
+            self.privilegedStartService()
+
+    @override
+    def stopService(self) -> Deferred[Any] | None:
+        super().stopService()
+        port, self.port, self._bound = self.port, None, None
+        return port.stopListening() if port is not None else None
+
+    def _listens(self, port: IListeningPort) -> None:
+        self.port = port
+
+
+class RelayService(MultiService):
+    """
+    A relay with its listeners and its access log.
+
+    Give it a parent service, or start it yourself; stopping it drains: nobody new is
+    let in, and every session is closed, spread over ``drain_timeout``.
+
+    :param config: from `wsrelay.config.load`.
+    :param reactor: the one that everything runs on.
+    :param to_stdout: where ``access = -`` writes: standard output, or the service's log.
+    :raises ValueError: a TLS file or a balancer cannot be used.
+    """
+
+    def __init__(self, config: RelayConfig, reactor: Any, *, to_stdout: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.access_log = make_access_log(config.log, to_stdout=to_stdout)
+        self.relay = Relay(config, reactor, self.access_log)
+        self._reactor = reactor
+        self._drain: Drain | None = None
+        for listener in config.listeners:
+            self._make_listener(listener).setServiceParent(self)
+
+    @property
+    def ports(self) -> dict[str, IListeningPort]:
+        """The bound ports by listener name; port 0 in relay.ini becomes a real one here."""
+        return {each.name: each.port for each in self if each.port is not None}
+
+    def _make_listener(self, config: ListenerConfig) -> ListenerService:
+        factory: Any = self.relay.make_listener(config)
+        context = listener_context(config)
+        if context is not None:
+            factory = TLSMemoryBIOFactory(context, False, factory)
+        endpoint = serverFromString(self._reactor, _with_backlog(config))
+        service = ListenerService(endpoint, factory)
+        service.name = config.name
+        return service
+
+    @override
+    def privilegedStartService(self) -> None:
+        self.access_log.open()
+        super().privilegedStartService()
+
+    @override
+    def startService(self) -> None:
+        set_level(self.config.log.level)
+        super().startService()
+        for name, port in self.ports.items():
+            log.info("listener {name} on {address}", name=name, address=port.getHost())
+        log.info("wsrelay {version} is up; frames go through the python pump", version=__version__)
+
+    @override
+    def stopService(self) -> Deferred[Any]:
+        listeners = super().stopService()
+        self._drain = Drain(self.relay, self.config.drain_timeout)
+        stopped: Deferred[Any] = gatherResults([listeners, self._drain.begin()], consumeErrors=True)
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        for connection in list(self.relay.connections):
+            connection.abort()
+        self.access_log.close()
+        return result
+
+    def hurry(self) -> None:
+        """Stop at once, when stopping has begun already."""
+        if self._drain is not None:
+            self._drain.hurry()
+
+
+def _with_backlog(config: ListenerConfig) -> str:
+    """Add ``backlog`` to an endpoint string that takes one and does not say it."""
+    kind = config.endpoint.partition(":")[0]
+    if kind in ("tcp", "tcp6", "unix") and ":backlog=" not in config.endpoint:
+        return f"{config.endpoint}:backlog={config.backlog}"
+    return config.endpoint

@@ -1,0 +1,177 @@
+"""``twistd wsrelay``: its options, and the service that they make."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.python import usage
+from typing_extensions import override
+
+from wsrelay.checks import make_checks
+from wsrelay.config import ConfigErrors, ConfigUnreadable, load, short_form
+from wsrelay.config.model import (
+    ListenerConfig,
+    PoolConfig,
+    RelayConfig,
+    RouteConfig,
+    UpstreamConfig,
+)
+from wsrelay.demo.service import PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
+from wsrelay.log import Logger, write_stdout
+from wsrelay.plugins import find_balancers
+from wsrelay.service import RelayService
+
+log = Logger()
+
+
+class Options(usage.Options):
+    """The command line; what it says is in `config` afterwards."""
+
+    optParameters = [  # noqa: RUF012, N815  Twisted's name and form
+        ["config", "c", None, "The configuration file, relay.ini."]
+    ]
+    optFlags = [  # noqa: RUF012, N815  Twisted's name and form
+        ["demo", None, "Run a demo on loopback: three upstreams, the relay, and a page to try it."]
+    ]
+    config: RelayConfig | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listen: list[str] = []
+        self.upstream: list[str] = []
+
+    @property
+    def longdesc(self) -> str:
+        """What ``--help`` says below the options."""
+        return (
+            "A websocket-aware reverse proxy and load balancer.\n\n"
+            "Without a file: --listen tcp:8080 --upstream ws://127.0.0.1:3000\n\n"
+            f"Balancers: {', '.join(find_balancers())}"
+        )
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen on a Twisted server endpoint, such as tcp:8080; repeat for more."""
+        self.listen.append(endpoint)
+
+    def opt_upstream(self, url: str) -> None:
+        """Relay to ws://host:port, wss://host:port or unix:/path; repeat for more."""
+        self.upstream.append(url)
+
+    @override
+    def postOptions(self) -> None:
+        """
+        Read the configuration.
+
+        :raises UsageError: the command line makes no sense.
+        :raises SystemExit: the configuration is bad; twistd exits with 1 and the text.
+        """
+        short = bool(self.listen or self.upstream)
+        if short + bool(self["demo"]) + (self["config"] is not None) != 1:
+            raise usage.UsageError(
+                "Say one of: --config relay.ini; --listen with --upstream; --demo."
+            )
+        if self["demo"]:
+            return
+        try:
+            self.config = self._read(short)
+        except ConfigUnreadable as error:
+            raise SystemExit(str(error)) from error
+        except ConfigErrors as error:
+            raise SystemExit(str(error)) from error
+
+    def _read(self, short: bool) -> RelayConfig:
+        if short:
+            return short_form(self.listen, self.upstream, make_checks())
+        return load(self["config"], os.environ, make_checks())
+
+
+class TwistdRelayService(RelayService):
+    """
+    The service under twistd, which also hears signals.
+
+    SIGTERM and SIGINT are Twisted's: they stop the service, which drains.  A second one
+    ends the drain.  SIGHUP opens the access log anew.
+    """
+
+    @override
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"wsrelay cannot listen: {error}") from error
+        except OSError as error:
+            raise SystemExit(f"wsrelay cannot open its access log: {error}") from error
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        # The reactor sets its own handlers when it starts, after the services.
+        self._reactor.callWhenRunning(self._hear, (signal.SIGHUP,), self._reopen)
+
+    @override
+    def stopService(self) -> Deferred[Any]:
+        self._hear((signal.SIGTERM, signal.SIGINT), self.hurry)
+        return super().stopService()
+
+    def _hear(self, signals: tuple[signal.Signals, ...], action: Callable[[], None]) -> None:
+        for each in signals:
+            signal.signal(each, lambda *_: self._reactor.callFromThread(action))
+
+    def _reopen(self) -> None:
+        self.access_log.reopen()
+        log.info("the access log is open anew; other changes of the configuration need a restart")
+
+
+def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
+    """Make what twistd runs."""
+    from twisted.internet import reactor
+
+    # twistd's own log is on standard output only in the foreground without --logfile.
+    parent: Any = options.parent or {}
+    to_stdout = bool(parent.get("nodaemon")) and not (
+        parent.get("logfile") or parent.get("syslog") or parent.get("logger")
+    )
+    if options["demo"]:
+        return _make_demo(reactor)
+    assert options.config is not None
+    return TwistdRelayService(options.config, reactor, to_stdout=to_stdout)
+
+
+def _make_demo(reactor: Any) -> MultiService:
+    """Put a relay in front of the demo's upstreams."""
+    relay_port = free_port(RELAY_PORT)
+    demo = make_demo(reactor, relay_port, free_port(PAGE_PORT))
+    service = MultiService()
+    demo.service.setServiceParent(service)
+    relay = TwistdRelayService(_demo_config(demo, relay_port), reactor)
+    relay.setServiceParent(service)
+    reactor.callWhenRunning(_say_hello, demo)
+    return service
+
+
+def _demo_config(demo: Demo, relay_port: int) -> RelayConfig:
+    upstreams = tuple(UpstreamConfig(name, url) for name, url in demo.upstream_urls.items())
+    return RelayConfig(
+        listeners=(ListenerConfig("demo", f"tcp:{relay_port}:interface=127.0.0.1"),),
+        routes=(RouteConfig("demo", "demo"),),
+        pools=(PoolConfig("demo", upstreams),),
+        drain_timeout=1.0,
+    )
+
+
+def _say_hello(demo: Demo) -> None:
+    lines = [
+        "",
+        "  wsrelay demo: open the page, and another window beside it",
+        "",
+        f"    page       {demo.page_url}",
+        f"    relay      {demo.relay_url}/chat  {demo.relay_url}/echo",
+    ]
+    lines += [f"    upstream   {url}  ({name})" for name, url in demo.upstream_urls.items()]
+    write_stdout("\n".join([*lines, "", "  Ctrl-C stops it.", ""]))
