@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 from constantly import NamedConstant
@@ -28,3 +29,14 @@ class Logger(TwistedLogger):
 def set_level(name: str) -> None:
     """Set the lowest level that is logged, by its name in relay.ini."""
     Logger.level = LogLevel.levelWithName(name)
+
+
+def write_stdout(text: str) -> None:
+    """
+    Write a line to the real standard output.
+
+    Not ``print``: twistd puts its own log in the place of ``sys.stdout``.
+    """
+    if sys.__stdout__ is not None:
+        sys.__stdout__.write(text + "\n")
+        sys.__stdout__.flush()

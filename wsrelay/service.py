@@ -99,7 +99,7 @@ class RelayService(MultiService):
         factory: Any = self.relay.make_listener(config)
         context = listener_context(config)
         if context is not None:
-            factory = TLSMemoryBIOFactory(context, False, factory)
+            factory = TLSMemoryBIOFactory(context, False, factory, self._reactor)
         endpoint = serverFromString(self._reactor, _with_backlog(config))
         service = ListenerService(endpoint, factory)
         service.name = config.name

@@ -193,7 +193,7 @@ class Dialer:
         """Begin to connect; *connection* learns how it went."""
         factory: Any = connection
         if self._tls is not None:
-            factory = TLSMemoryBIOFactory(self._tls, True, connection)
+            factory = TLSMemoryBIOFactory(self._tls, True, connection, self._reactor)
         upstream = self._upstream
         if upstream.scheme == "unix":
             connector = self._reactor.connectUNIX(upstream.socket_path, factory, timeout=None)
