@@ -64,6 +64,14 @@ class ClientConnection(Connection):
         return None, 0
 
     @property
+    def peer_name(self) -> str:
+        """What a log calls the connection's other end: ``address:port``."""
+        address, port = self.peer
+        if address is None:
+            return "unix:"
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+    @property
     def local_port(self) -> int | None:
         """The port that the client connected to, or None on a unix socket."""
         address = self.transport.getHost()

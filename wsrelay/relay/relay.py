@@ -7,19 +7,20 @@ from typing import Any
 
 from attrs import define, field
 
-from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig, UpstreamConfig
+from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.choosing import make_pool
 from wsrelay.pools.pool import Lease, Pool, Upstream
 from wsrelay.relay.client import ClientConnection, Listener
 from wsrelay.relay.facts import Facts, Observer
+from wsrelay.relay.forwarding import upstream_host, upstream_target, who_is
 from wsrelay.relay.handshake import RETRY_AFTER, Handshake, Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.session import Session
 from wsrelay.relay.upstream import Dialer, UpstreamConnection
-from wsrelay.wire.address import client_address, is_trusted, request_id
+from wsrelay.wire.address import request_id
 from wsrelay.wire.forward import Forwarded, client_response_head, upstream_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
 from wsrelay.wire.request import Offer, Request, check_handshake
@@ -71,7 +72,8 @@ class Relay:
         :raises BadRequest: it is no valid handshake.
         """
         route = client.listener.routes.match(request.host, request.path)
-        client.facts = facts = self._facts(client, request, route)
+        forwarded, address = who_is(client, request)
+        client.facts = facts = _facts(client, request, route, address)
         offer = check_handshake(request) if request.wants_websocket else None
         if route is None:
             self._answer(client, facts, 404, "No route leads from this host and path.")
@@ -81,7 +83,7 @@ class Relay:
         elif self.is_draining:
             self._answer(client, facts, 503, "The relay is stopping; connect again.")
         else:
-            opening = self._opening(client, request, offer, route, facts)
+            opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
             client.left = lambda: self._client_left(opening)
             opening.begin()
@@ -92,15 +94,15 @@ class Relay:
         request: Request,
         offer: Offer,
         route: RouteConfig,
+        forwarded: Forwarded,
         facts: Facts,
     ) -> Opening:
-        forwarded, address = _forwarded(client, request)
         identity = request_id(request.headers.get("x-request-id"), lambda: client.id).encode()
         handshake = Handshake(
             request.path,
             request.query,
             request.headers,
-            address,
+            (forwarded.real_ip or b"").decode(),
             request.host,
             route.name,
             offer.subprotocols,
@@ -109,8 +111,8 @@ class Relay:
         def make_head(upstream: Upstream) -> bytes:
             return upstream_head(
                 request,
-                target=_target(request.target, route, upstream.config),
-                host=_host(request.host_header, route, upstream.config),
+                target=upstream_target(request.target, route, upstream.config),
+                host=upstream_host(request.host_header, route, upstream.config),
                 forwarded=forwarded,
                 request_id=identity,
                 set_header=route.set_header,
@@ -167,7 +169,7 @@ class Relay:
 
     def refused_early(self, client: ClientConnection, status: int, reason: str) -> None:
         """Note that a client was refused before its request could be read."""
-        facts = client.facts or Facts(client.id, client.listener.config.name, _peer_name(client))
+        facts = client.facts or Facts(client.id, client.listener.config.name, client.peer_name)
         facts.status = status
         self.observer.refused(facts, reason)
 
@@ -184,22 +186,6 @@ class Relay:
         facts.upstream = opening.upstream.name if opening.upstream is not None else ""
         facts.handshake_ms = (self.reactor.seconds() - opening.client.started_at) * 1000
         return facts
-
-    def _facts(
-        self, client: ClientConnection, request: Request, route: RouteConfig | None
-    ) -> Facts:
-        headers = request.headers
-        return Facts(
-            client.id,
-            client.listener.config.name,
-            _peer_name(client),
-            route=route.name if route is not None else "",
-            host=request.host,
-            path=request.path,
-            query=request.query,
-            origin=headers.get("origin") or "",
-            user_agent=headers.get("user-agent") or "",
-        )
 
 
 def _routes_of(routes: Iterable[RouteConfig], listener: str) -> list[RouteConfig]:
@@ -222,50 +208,19 @@ def _options(route: RouteConfig, agreed: tuple[str, ...]) -> PumpOptions:
     )
 
 
-def _peer_name(client: ClientConnection) -> str:
-    address, port = client.peer
-    if address is None:
-        return "unix:"
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _forwarded(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
-    """Say who the client is: by its connection, or by a trusted proxy's word."""
-    headers, trusted = request.headers, client.listener.config.trusted_proxies
-    peer, _ = client.peer
-    address, chain = client_address(peer, headers.get_all("x-forwarded-for"), trusted)
-    is_proxy = is_trusted(peer, trusted)
-    proto = b"https" if client.listener.is_secure else b"http"
-    host, port = request.host_header, client.local_port
-    known = {"proto": proto, "host": host, "port": b"%d" % port if port is not None else None}
-    if is_proxy:
-        for word in known:
-            said = headers.raw(f"x-forwarded-{word}")
-            known[word] = said[0] if said else known[word]
-    return (
-        Forwarded(
-            for_=chain,
-            proto=known["proto"] or proto,
-            host=known["host"] or host,
-            port=known["port"],
-            real_ip=address.encode() or None,
-            trusted=is_proxy,
-        ),
-        address,
+def _facts(
+    client: ClientConnection, request: Request, route: RouteConfig | None, address: str
+) -> Facts:
+    headers = request.headers
+    name = client.peer_name if address == (client.peer[0] or "") else address
+    return Facts(
+        client.id,
+        client.listener.config.name,
+        name,
+        route=route.name if route is not None else "",
+        host=request.host,
+        path=request.path,
+        query=request.query,
+        origin=headers.get("origin") or "",
+        user_agent=headers.get("user-agent") or "",
     )
-
-
-def _target(target: bytes, route: RouteConfig, upstream: UpstreamConfig) -> bytes:
-    if route.strip_prefix:
-        target = target[len(route.path.value.encode("latin-1")) :]
-        if not target.startswith(b"/"):
-            target = b"/" + target
-    return upstream.base_path.encode() + target
-
-
-def _host(client_host: bytes, route: RouteConfig, upstream: UpstreamConfig) -> bytes:
-    if route.host_header == "client":
-        return client_host
-    if route.host_header != "upstream":
-        return route.host_header.encode()
-    return upstream.url.partition("://")[2].partition("/")[0].encode() or b"localhost"

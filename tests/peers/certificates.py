@@ -1,0 +1,85 @@
+"""Certificates for one test run: an authority, and what it signs."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from pathlib import Path
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+DAY = datetime.timedelta(days=1)
+
+
+@frozen
+class KeyPair:
+    """A certificate and its key, both in PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+@frozen
+class Authority:
+    """
+    A certificate authority of its own.
+
+    :ivar directory: where its files are written.
+    :ivar name: its common name and the begin of its files' names.
+    """
+
+    directory: Path
+    name: str = "authority"
+    _key: ec.EllipticCurvePrivateKey = field(
+        factory=lambda: ec.generate_private_key(ec.SECP256R1()), init=False
+    )
+
+    def certificate(self) -> Path:
+        """Write the authority's own certificate and return its path."""
+        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+        builder = _builder(self.name, self.name, self._key.public_key())
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        builder = builder.add_extension(usage, True)
+        return self._write(f"{self.name}.pem", builder)
+
+    def issue(self, name: str) -> KeyPair:
+        """Issue a certificate for a host *name* or an IP address."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(name, self.name, key.public_key())
+        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name)]), False)
+        path = self.directory / f"{self.name}-{name}.key"
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return KeyPair(self._write(f"{self.name}-{name}.pem", builder), path)
+
+    def _write(self, file: str, builder: x509.CertificateBuilder) -> Path:
+        path = self.directory / file
+        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return path
+
+
+def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_common_name(subject))
+        .issuer_name(_common_name(issuer))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - DAY)
+        .not_valid_after(now + DAY)
+    )
+
+
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

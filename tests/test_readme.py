@@ -1,0 +1,165 @@
+"""Every command and snippet of README.rst, as it stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
+
+from tests.support import PROJECT, Process, RelayProcess, free_port, started_relay
+
+README = (PROJECT / "README.rst").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of *language*, unindented, in order."""
+    found = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README)
+    return [re.sub(r"(?m)^    ", "", block).strip("\n") + "\n" for block in found]
+
+
+def commands() -> list[str]:
+    """Return every command that README.rst shows."""
+    return re.findall(r"(?m)^\$ (.*)$", "\n".join(blocks("console")))
+
+
+def program(name: str) -> Path:
+    """Return the path of an installed script."""
+    return Path(sys.executable).with_name(name)
+
+
+def _echo(connection: ServerConnection) -> None:
+    for message in connection:
+        connection.send(message)
+
+
+@contextlib.contextmanager
+def echo_upstream() -> Iterator[int]:
+    """Run an echoing upstream in a thread, and give its port."""
+    with serve(_echo, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join()
+
+
+def assert_it_echoes(url: str) -> None:
+    with connect(url) as client:
+        client.send("hello")
+        assert client.recv(10) == "hello"
+
+
+def test_these_are_all_the_commands() -> None:
+    """A command that is added to the page needs a test here."""
+    assert commands() == [
+        "make run",
+        "pip install .",  # tests/test_packaging.py
+        "wsrelay check relay.ini",
+        "twistd -n wsrelay --config relay.ini",
+        "twistd -n wsrelay --listen tcp:8080 --upstream ws://127.0.0.1:3000",
+    ]
+
+
+@pytest.mark.peers
+def test_make_run_starts_the_demo_and_prints_its_addresses() -> None:
+    command = ["make", "run", f"VENV={sys.prefix}"]
+    if not (Path(sys.prefix) / ".wsrelay").exists():
+        command.append(f"STAMP={PROJECT / 'setup.cfg'}")  # installed by hand: do not install
+    with Process(command) as demo:
+        _, page = demo.wait_for_line(lambda line: " page " in line, what="the page's address")
+        _, relay = demo.wait_for_line(lambda line: " relay " in line, what="the relay's address")
+        assert page.split()[1].startswith("http://127.0.0.1:")
+        assert_it_echoes(relay.split()[2])
+
+
+def test_make_test_runs_the_tests() -> None:
+    planned = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert planned.stdout.splitlines()[-1].strip() == ".venv/bin/python -m pytest"
+
+
+def test_check_says_ok_for_the_two_line_relay_ini(tmp_path: Path) -> None:
+    (tmp_path / "relay.ini").write_text(blocks("ini")[0])
+    checked = subprocess.run(
+        [program("wsrelay"), "check", "relay.ini"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (checked.returncode, checked.stdout) == (0, "relay.ini: ok\n")
+
+
+@pytest.mark.peers
+def test_the_two_line_relay_ini_relays(tmp_path: Path) -> None:
+    with echo_upstream() as port:
+        text = blocks("ini")[0].replace("tcp:8080", "tcp:0").replace(":3000", f":{port}")
+        with started_relay(text, tmp_path) as relay:
+            assert_it_echoes(relay.url)
+
+
+@pytest.mark.peers
+def test_the_command_line_without_a_file_relays(tmp_path: Path) -> None:
+    listen = free_port()
+    with echo_upstream() as port:
+        line = commands()[-1].replace("tcp:8080", f"tcp:{listen}").replace(":3000", f":{port}")
+        name, *arguments = line.replace("-n ", "-n --pidfile= ").split()
+        with Process([program(name), *arguments], cwd=tmp_path) as relay:
+            relay.wait_for_port(listen)
+            assert_it_echoes(f"ws://127.0.0.1:{listen}")
+
+
+def test_the_longer_relay_ini_is_good(tmp_path: Path) -> None:
+    (tmp_path / "relay.ini").write_text(blocks("ini")[1])
+    checked = subprocess.run(
+        [program("wsrelay"), "check", "relay.ini"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert checked.stdout == "relay.ini: ok\n"
+
+
+def test_the_balancer_is_under_30_lines() -> None:
+    assert sum(len(block.splitlines()) for block in blocks("python")) < 30
+
+
+@pytest.mark.peers
+def test_the_balancer_is_found_and_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    balancer, plugin = blocks("python")
+    for folder, name, text in (
+        ("acme", "tenants.py", balancer),
+        ("twisted/plugins", "acme_balancers.py", plugin),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    listed = subprocess.run(
+        [program("wsrelay"), "balancers"], capture_output=True, text=True, check=True
+    )
+    assert "by-tenant\n    header  who it is\n" in listed.stdout
+    with echo_upstream() as red, echo_upstream() as blue:
+        text = f"""
+            [relay]
+            listen = tcp:0:interface=127.0.0.1
+            [route:all]
+            pool = tenants
+            [pool:tenants]
+            upstreams =
+              ws://127.0.0.1:{red} name=red
+              ws://127.0.0.1:{blue} name=blue
+            balancer = by-tenant header=X-Tenant
+            [log]
+            format = json
+        """
+        with (
+            _relay(text, tmp_path) as relay,
+            connect(relay.url, additional_headers={"X-Tenant": "blue"}),
+        ):
+            relay.wait_for_event(event="open", upstream="blue")
+
+
+def _relay(text: str, folder: Path) -> contextlib.AbstractContextManager[RelayProcess]:
+    return started_relay(re.sub(r"(?m)^ {12}", "", text), folder)
