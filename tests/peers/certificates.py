@@ -56,6 +56,9 @@ class Authority:
         return KeyPair(self._write(f"{self.name}-{name}.pem", builder), path)
 
     def _write(self, file: str, builder: x509.CertificateBuilder) -> Path:
+        # Python 3.13 verifies strictly by RFC 5280, which wants both key identifiers.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, False)
         path = self.directory / file
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         return path
@@ -71,6 +74,7 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - DAY)
         .not_valid_after(now + DAY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
     )
 
 
