@@ -20,7 +20,6 @@ def make_checks() -> Checks:
         endpoint=_check_endpoint,
         listener_tls=_check_listener_tls,
         upstream_tls=_check_upstream_tls,
-        file_exists=Path.is_file,
     )
 
 

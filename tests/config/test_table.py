@@ -1,0 +1,159 @@
+"""The table of options agrees with the objects that it fills, and with itself."""
+
+import attrs
+import pytest
+
+from wsrelay.config.model import (
+    ListenerConfig,
+    LogConfig,
+    PoolConfig,
+    RelayConfig,
+    RouteConfig,
+)
+from wsrelay.config.options import Option
+from wsrelay.config.table import KINDS
+
+from .samples import WHOLE, errors_of, parsed, with_option
+
+MODELS: dict[str, type[attrs.AttrsInstance]] = {
+    "relay": RelayConfig,
+    "listener": ListenerConfig,
+    "route": RouteConfig,
+    "pool": PoolConfig,
+    "log": LogConfig,
+}
+NAMES = {"relay": "relay", "listener": "listener:web", "route": "route:chat", "pool": "pool:chat"}
+EVERY = [(kind.name, option) for kind in KINDS.values() for option in kind.options.values()]
+WITH_DEFAULT = [(kind, option) for kind, option in EVERY if option.default]
+
+UNSUPPORTED = {
+    "relay": ["workers = 2", "workers = auto", "max_connections = 9", "drain_rate = 10/s"],
+    "listener:web": [
+        "certificates = certs",
+        "client_ca = ca.pem",
+        "client_certificate = required",
+        "proxy_protocol = yes",
+        "max_connections = 9",
+    ],
+    "route:chat": [
+        "static = www",
+        "redirect = https://example.com/",
+        "http = yes",
+        "mode = messages",
+        "compression = off",
+        "compression = upstream",
+        "compression = both",
+        "max_session_age = 1h",
+        "session_age_jitter = 5%",
+        "origins = same-host",
+        "allow = 10.0.0.0/8",
+        "deny = 10.0.0.0/8",
+        "connections_per_ip = 5",
+        "handshakes_per_ip = 10/s burst 20",
+        "ipv6_prefix = 56",
+        "messages = 10/s",
+        "bytes = 64KiB/s",
+        "on_excess = throttle",
+        "slow_consumer = 30s",
+        "policies = jwt key=x",
+        "filters = upper",
+    ],
+    "pool:chat": [
+        "sticky = cookie",
+        "health_check = tcp interval=1s",
+        "on_down = close",
+        "on_removed = close",
+        "slow_start = 30s",
+        "queue_timeout = 3s",
+        "queue_size = 5",
+        "discover = dns name=chat.internal port=9000 every=30s",
+        "proxy_protocol = v2",
+    ],
+    "log": ["tick = 1m"],
+    "admin": ["listen = tcp:9000", "token_file = token"],
+    "cluster": ["redis = redis://127.0.0.1/0", "prefix = x"],
+}
+
+
+def shown(each: object) -> str:
+    return each.name if isinstance(each, Option) else str(each)
+
+
+@pytest.mark.parametrize(("kind", "option"), WITH_DEFAULT, ids=shown)
+def test_the_default_in_the_table_is_the_one_of_the_model(kind: str, option: Option) -> None:
+    fields = attrs.fields_dict(MODELS[kind]) if kind in MODELS else {}
+    if option.name in fields:
+        default = fields[option.name].default
+        if option.many:
+            assert default == ()
+        else:
+            assert option.parse(option.default) == default
+
+
+@pytest.mark.parametrize(("kind", "option"), WITH_DEFAULT, ids=shown)
+def test_every_default_can_be_written_down_and_changes_nothing(kind: str, option: Option) -> None:
+    line = f"{option.name} = {option.default}"
+    text = with_option(NAMES.get(kind, kind), line)
+    if option.name == "http":  # plain HTTP is not relayed yet, and asking for it is refused
+        assert errors_of(text) == ["relay.ini:4: [route:chat] http: not supported yet"]
+    else:
+        assert parsed(text) == parsed(WHOLE)
+
+
+def test_every_field_of_the_model_can_be_written_in_the_file() -> None:
+    made_otherwise = {
+        "relay": {"listeners", "routes", "pools", "log"},
+        "listener": {"name"},
+        "route": {"name", "listeners"},
+        "pool": {"name"},
+        "log": set(),
+    }
+    for kind, model in MODELS.items():
+        fields = attrs.fields_dict(model).keys() - made_otherwise[kind]
+        assert fields <= KINDS[kind].options.keys()
+
+
+def test_an_option_either_fills_the_model_or_has_only_some_values() -> None:
+    """Nothing that is accepted is without effect."""
+    spread = {"listen", "upstream", "listener", "drain_close_code", "max_message_size"}
+    half_done = {"http", "mode", "compression"}
+    for kind, option in EVERY:
+        fields = attrs.fields_dict(MODELS[kind]) if kind in MODELS else {}
+        if option.only is None:
+            assert option.name in fields or option.name in spread, option.name
+        else:
+            assert option.name not in fields or option.name == "tick", option.name
+            assert option.name in half_done or len(option.only) <= 1
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [(section, line) for section, each in UNSUPPORTED.items() for line in each],
+)
+def test_what_this_version_does_not_do_is_refused(section: str, line: str) -> None:
+    text = with_option(section, line)
+    number = text.split("\n").index(line) + 1
+    option = line.partition(" ")[0]
+    assert errors_of(text) == [f"relay.ini:{number}: [{section}] {option}: not supported yet"]
+
+
+def test_every_option_that_is_refused_has_been_tried_above() -> None:
+    tried = {
+        (section.partition(":")[0], line.partition(" ")[0])
+        for section, each in UNSUPPORTED.items()
+        for line in each
+    }
+    assert tried == {(kind, option.name) for kind, option in EVERY if option.only is not None}
+
+
+def test_the_grammar_of_what_is_not_supported_is_checked_first() -> None:
+    (error,) = errors_of(with_option("pool:chat", "health_check = htp"))
+    assert "did you mean 'http'?" in error
+
+
+def test_plain_http_can_be_refused_explicitly() -> None:
+    assert parsed(with_option("route:chat", "http = no")) == parsed(WHOLE)
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    assert all(option.help for _, option in EVERY)

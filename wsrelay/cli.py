@@ -1,0 +1,83 @@
+"""
+The ``wsrelay`` command.
+
+Exit codes: 0, all well; 1, the configuration is wrong; 2, the file cannot be
+read, or the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+import wsrelay
+from wsrelay.config import ConfigErrors, ConfigUnreadable, load
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one command.
+
+    :param argv: without the program's name; None: those of the process.
+    :returns: the exit code.
+    :raises SystemExit: by argparse, for a bad command line and for ``--help``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        _print_anything(stream)
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _print_anything(stream: TextIO) -> None:
+    # Names in a configuration are Unicode; the terminal's encoding may not be.
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wsrelay",
+        description="Help with a wsrelay service; the service itself is 'twistd wsrelay'.",
+    )
+    parser.add_argument("--version", action="version", version=f"wsrelay {wsrelay.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="say what is wrong with a configuration file")
+    check.add_argument("file", metavar="FILE", help="relay.ini")
+    check.set_defaults(run=_check)
+    balancers = commands.add_parser("balancers", help="list the installed balancers")
+    balancers.set_defaults(run=_balancers)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    # Imported here, so that the command line answers without the reactor's weight.
+    from wsrelay.checks import make_checks
+
+    try:
+        load(arguments.file, os.environ, make_checks())
+    except ConfigUnreadable as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ConfigErrors as error:
+        print(error)
+        return 1
+    print(f"{arguments.file}: ok")
+    return 0
+
+
+def _balancers(_arguments: argparse.Namespace) -> int:
+    from wsrelay.plugins import find_balancers
+
+    for name, plugin in sorted(find_balancers().items()):
+        print(name)
+        width = max(map(len, plugin.options), default=0)
+        for option, meaning in plugin.options.items():
+            print(f"    {option:{width}}  {meaning}")
+    return 0

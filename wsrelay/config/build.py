@@ -1,0 +1,137 @@
+"""One section with its values -> its configuration object, if it fits in itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import fields_dict
+
+from wsrelay.config.blocks import Block, Job
+from wsrelay.config.errors import Place
+from wsrelay.config.lines import default_name
+from wsrelay.config.model import (
+    ListenerConfig,
+    LogConfig,
+    PathRule,
+    PoolConfig,
+    RouteConfig,
+    UpstreamConfig,
+)
+
+__all__ = ["build_listener", "build_log", "build_pool", "build_route"]
+
+
+def _picked(block: Block, model: type) -> dict[str, Any]:
+    """Return the settings that *model* has under the same name; it knows the defaults."""
+    names = fields_dict(model).keys() & block.settings.keys()
+    return {name: block.settings[name].value for name in names}
+
+
+def build_log(block: Block) -> LogConfig:
+    """Build ``[log]``."""
+    return LogConfig(**_picked(block, LogConfig))
+
+
+def build_listener(block: Block, job: Job) -> ListenerConfig | None:
+    """Build a listener; None, and errors, if it has no endpoint."""
+    if "endpoint" not in block.written:
+        job.report(block.at("endpoint"), "is missing; add endpoint = tcp:8080, say")
+    if "endpoint" not in block.settings:
+        return None
+    job.ask(block.at("endpoint"), job.checks.endpoint, block.get("endpoint"))
+    listener = ListenerConfig(
+        **{"name": block.name} | _picked(block, ListenerConfig) | _key(block, "", job)
+    )
+    if listener.certificate and listener.key:
+        check = job.checks.listener_tls
+        place = block.at("certificate")
+        job.ask(place, check, listener.certificate, listener.key, listener.min_tls)
+    return listener
+
+
+def _key(block: Block, prefix: str, job: Job) -> dict[str, Any]:
+    """Return what ``key`` is, where it is not written: a PEM file may hold both."""
+    certificate, key = f"{prefix}certificate", f"{prefix}key"
+    if key in block.written and certificate not in block.written:
+        job.report(block.at(key), f"there is no {certificate} for it; add {certificate} = FILE")
+    return {} if key in block.written else {key: block.get(certificate)}
+
+
+def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | None:
+    """Build a route; None, and errors, if nothing serves it."""
+    if not block.written.keys() & {"pool", "static", "redirect"}:
+        job.report(block.at("pool"), "is missing; add pool = NAME")
+    rule: PathRule = block.get("path", PathRule())
+    if block.get("strip_prefix") and rule.kind == "regex":
+        job.report(
+            block.at("strip_prefix"),
+            "a regular expression has no prefix to strip; expected a path without '~'",
+        )
+    _refuse_repeated_headers(block, job)
+    if "pool" not in block.settings:
+        return None
+    values: dict[str, Any] = {"name": block.name, "drain_close_code": drain_close_code}
+    if "max_message_size" in block.settings:
+        both = block.get("max_message_size")
+        values |= {"max_message_size_up": both, "max_message_size_down": both}
+    if "listener" in block.settings:
+        values["listeners"] = block.get("listener")
+    return RouteConfig(**values | _picked(block, RouteConfig))
+
+
+def _refuse_repeated_headers(block: Block, job: Job) -> None:
+    seen: dict[str, Place] = {}
+    for (name, _), place in block.items("set_header"):
+        first = seen.setdefault(name.lower(), place)
+        if first is not place:
+            job.report(place, f"'{name}' is set on line {first.line} already; delete one of them")
+
+
+def build_pool(block: Block, job: Job) -> PoolConfig | None:
+    """Build a pool; None, and errors, if it has no upstreams."""
+    if not block.written.keys() & {"upstreams", "discover"}:
+        job.report(block.at("upstreams"), "is missing; add upstreams = ws://HOST:PORT, one a line")
+    _refuse_same_upstreams(block, job)
+    _check_balancer(block, job)
+    tls_key = _key(block, "tls_", job)
+    if "upstreams" not in block.settings:
+        return None
+    pool = PoolConfig(**{"name": block.name} | _picked(block, PoolConfig) | tls_key)
+    job.ask(_tls_place(block), job.checks.upstream_tls, pool)
+    return pool
+
+
+def _check_balancer(block: Block, job: Job) -> None:
+    if "balancer" not in block.settings:
+        return
+    call = block.get("balancer")
+    if call.name == "sticky-sid":
+        job.report(block.at("balancer"), "'sticky-sid' is not supported yet")
+    else:
+        job.ask(block.at("balancer"), job.checks.balancer, call)
+
+
+def _refuse_same_upstreams(block: Block, job: Job) -> None:
+    names: dict[str, Place] = {}
+    urls: dict[str, UpstreamConfig] = {}
+    for upstream, place in block.items("upstreams"):
+        first = names.setdefault(upstream.name, place)
+        twin = urls.setdefault(upstream.url, upstream)
+        if first is not place:
+            what = f"the name '{upstream.name}' is taken by {_point(first)}"
+            job.report(place, f"{what}; give one of them another with name=")
+        elif twin is not upstream and not (_is_named(twin) and _is_named(upstream)):
+            job.report(place, f"{upstream.url} stands there twice; give both a name with name=")
+
+
+def _is_named(upstream: UpstreamConfig) -> bool:
+    return upstream.name != default_name(upstream.url)
+
+
+def _point(place: Place) -> str:
+    return place.file if place.line is None else f"line {place.line}"
+
+
+def _tls_place(block: Block) -> Place:
+    options = [name for name in block.settings if name.startswith("tls_")]
+    return block.at(options[0]) if options else block.place

@@ -1,0 +1,45 @@
+"""The questions about a configuration that only the running system can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from wsrelay.config.model import PluginCall, PoolConfig
+
+__all__ = ["Checks"]
+
+
+def _accept(*_anything: object) -> None:
+    """Find nothing wrong."""
+
+
+def _exists(_path: Path) -> bool:
+    return True
+
+
+@frozen
+class Checks:
+    """
+    What `parse` asks while it knows the line; the defaults accept everything.
+
+    Each raises ValueError to refuse; the text is shown to the operator behind
+    file, line, section and option.
+    """
+
+    balancer: Callable[[PluginCall], None] = _accept
+    """Is given a pool's balancer, if relay.ini names one."""
+
+    endpoint: Callable[[str], None] = _accept
+    """Is given each listener's endpoint string."""
+
+    listener_tls: Callable[[Path, Path, str], None] = _accept
+    """Is given certificate, key and ``min_tls`` of a listener; both files exist."""
+
+    upstream_tls: Callable[[PoolConfig], None] = _accept
+    """Is given each pool that is otherwise good; its ``tls_…`` files exist."""
+
+    file_exists: Callable[[Path], bool] = _exists
+    """Says whether an absolute path is a file."""

@@ -1,0 +1,167 @@
+"""Every section and option of relay.ini but those of a route, in the order of the manual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsrelay.config.lines import health_check, plugin_call, sticky, upstream
+from wsrelay.config.options import Option, kind
+from wsrelay.config.route_table import ROUTE
+from wsrelay.config.values import (
+    boolean,
+    close_code,
+    data_path,
+    duration,
+    duration_or_zero,
+    file_path,
+    integer,
+    network,
+    one_of,
+    rate_of,
+    size,
+    word,
+    word_or,
+)
+
+__all__ = ["KINDS"]
+
+
+def _access(text: str) -> str | Path:
+    return text if text in ("-", "off") else file_path(text)
+
+
+_limit = word_or("off", integer(1))
+
+RELAY = [
+    Option(
+        "listen", str, "", "short form: endpoints of the listeners default, default-2 …", many=True
+    ),
+    Option("upstream", upstream, "", "short form: upstreams of the pool default", many=True),
+    Option("workers", word_or("auto", integer(1), "auto"), "1", "processes", only=(1,)),
+    Option("drain_timeout", duration_or_zero, "30s", "how long stopping takes"),
+    Option(
+        "drain_rate", word_or("off", rate_of(integer(1))), "off", "pace of the closes", only=(None,)
+    ),
+    Option("drain_close_code", close_code, "1012", "code of the closes; a route may override it"),
+    Option("max_connections", _limit, "off", "clients over all listeners", only=(None,)),
+    Option("data_path", data_path, "auto", "which pump relays frames: auto or python"),
+]
+
+LISTENER = [
+    Option("endpoint", str, "", "Twisted server endpoint: tcp:8080, unix:/run/r.sock …"),
+    Option("certificate", file_path, "", "TLS: PEM file, chain included", must_exist=True),
+    Option("key", file_path, "", "its key; default: the certificate's file", must_exist=True),
+    Option("certificates", file_path, "", "directory of PEM files, by SNI", only=()),
+    Option("client_ca", file_path, "", "who signs client certificates", only=()),
+    Option(
+        "client_certificate",
+        one_of("off", "optional", "required"),
+        "off",
+        "whether clients show one",
+        only=("off",),
+    ),
+    Option("min_tls", one_of("1.2", "1.3"), "1.2", "oldest TLS version"),
+    Option("proxy_protocol", boolean, "no", "PROXY v1/v2 in front", only=(False,)),
+    Option(
+        "trusted_proxies", network, "none", "networks whose X-Forwarded-… is believed", many=True
+    ),
+    Option("handshake_timeout", duration, "10s", "for the client's request, TLS included"),
+    Option("max_header_size", size, "16KiB", "of the client's request"),
+    Option("max_connections", _limit, "off", "clients on this listener", only=(None,)),
+    Option("backlog", integer(1, 65535), "1024", "connections that wait to be accepted"),
+]
+
+POOL = [
+    Option(
+        "upstreams",
+        upstream,
+        "",
+        "ws://host:port[/base], wss://… or unix:/path, then"
+        " weight=1 max_connections=off backup name=a",
+        many=True,
+    ),
+    Option("balancer", plugin_call, "least-connections", "a plugin: name option=value …"),
+    Option(
+        "sticky",
+        word_or("off", sticky),
+        "off",
+        "cookie name=wsrelay ttl=session secure=auto same_site=lax",
+        only=(None,),
+    ),
+    Option(
+        "health_check",
+        word_or("off", health_check),
+        "off",
+        "tcp, http path=/ status=200-399 or websocket path=/ subprotocol=… ping=yes,"
+        " each with interval=3s timeout=1s rise=2 fall=5 port=…",
+        only=(None,),
+    ),
+    Option("max_fails", integer(0), "3", "failures until an upstream counts as down; 0: never"),
+    Option("fail_timeout", duration, "10s", "within which they count, and how long it is down"),
+    Option(
+        "on_down",
+        one_of("keep", "drain", "close"),
+        "keep",
+        "sessions of an upstream that went down",
+        only=("keep",),
+    ),
+    Option(
+        "on_removed",
+        one_of("keep", "drain", "close"),
+        "drain",
+        "sessions of an upstream that left the configuration",
+        only=("drain",),
+    ),
+    Option(
+        "slow_start", word_or("off", duration), "off", "time to full share once up", only=(None,)
+    ),
+    Option("queue_timeout", word_or("off", duration), "off", "wait for an upstream", only=(None,)),
+    Option("queue_size", integer(1), "1000", "how many clients may wait", only=(1000,)),
+    Option(
+        "discover",
+        word_or("off", plugin_call),
+        "off",
+        "a plugin that finds upstreams: name option=value …",
+        only=(None,),
+    ),
+    Option("tls_verify", boolean, "yes", "whether a wss:// upstream has to prove who it is"),
+    Option("tls_ca", file_path, "", "PEM file of who signs them", must_exist=True),
+    Option("tls_name", word, "", "the name that their certificate has to show"),
+    Option("tls_certificate", file_path, "", "PEM file to show to them", must_exist=True),
+    Option("tls_key", file_path, "", "its key; default: the certificate's file", must_exist=True),
+    Option(
+        "proxy_protocol", one_of("off", "v1", "v2"), "off", "towards the upstreams", only=("off",)
+    ),
+]
+
+ADMIN = [
+    Option("listen", word_or("off", str), "off", "endpoint of dashboard and API", only=(None,)),
+    Option("token_file", word_or("none", file_path), "none", "who may use them", only=(None,)),
+]
+
+LOG = [
+    Option("access", _access, "-", "access log: -, off or a file"),
+    Option("format", one_of("text", "json"), "text", "its form"),
+    Option("level", one_of("debug", "info", "warn", "error", "critical"), "info", "what is told"),
+    Option("tick", word_or("off", duration), "off", "records of running sessions", only=(None,)),
+    Option("redact_query", boolean, "yes", "whether queries are kept out of the log"),
+]
+
+CLUSTER = [
+    Option("redis", word_or("off", word), "off", "what relays share their state in", only=(None,)),
+    Option("prefix", word, "wsrelay", "of the keys there", only=("wsrelay",)),
+]
+
+KINDS = {
+    each.name: each
+    for each in (
+        kind("relay", RELAY),
+        kind("listener", LISTENER, named=True),
+        kind("route", ROUTE, named=True),
+        kind("pool", POOL, named=True),
+        kind("admin", ADMIN),
+        kind("log", LOG),
+        kind("cluster", CLUSTER),
+    )
+}
+"""Kind of section -> its table."""
