@@ -39,6 +39,25 @@ def test_files_are_looked_for_beside_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert load("./conf/relay.ini", {}, Checks()).listeners[0].certificate == there
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("unix:run/r.sock:mode=660", r"unix:{}/run/r.sock:mode=660"),
+        ("unix:address=r.sock", r"unix:address={}/r.sock"),
+        ("unix:/run/r.sock", "unix:/run/r.sock"),
+        ("unix:", "unix:"),
+        ("tcp:8081", "tcp:8081"),
+    ],
+)
+def test_a_unix_endpoint_is_relative_to_the_file(tmp_path: Path, written: str, meant: str) -> None:
+    folder = tmp_path / r"a:b\c"
+    folder.mkdir()
+    (folder / "relay.ini").write_text(f"{SMALL}[listener:more]\nendpoint = {written}\n")
+    listeners = load(folder / "relay.ini", {}, Checks()).listeners
+    endpoints = {each.name: each.endpoint for each in listeners}
+    assert endpoints["more"] == meant.format(f"{tmp_path}/a\\:b\\\\c")
+
+
 @pytest.mark.parametrize("name", ["gone.pem", "x" * 300, "."])
 def test_a_certificate_that_is_no_file_is_an_error_whatever_its_name(
     tmp_path: Path, name: str

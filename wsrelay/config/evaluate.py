@@ -11,7 +11,7 @@ from attrs import evolve
 
 from wsrelay.config.blocks import Block, Job, Setting
 from wsrelay.config.errors import Place, unknown_name
-from wsrelay.config.model import UpstreamConfig
+from wsrelay.config.model import EndpointText, UpstreamConfig
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.reader import Section, WrittenOption
 from wsrelay.config.table import KINDS
@@ -20,6 +20,7 @@ __all__ = ["evaluate", "read_value"]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNIX_ENDPOINT = re.compile(r"unix:(?:address=)?(?!/)")
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -141,11 +142,22 @@ def _anchored(value: Any, folder: Path) -> Any:
     """Make relative paths absolute."""
     if isinstance(value, Path):
         return folder / value
+    if isinstance(value, EndpointText):
+        return _anchored_endpoint(value, folder)
     if isinstance(value, UpstreamConfig) and value.scheme == "unix":
         path = str(folder / value.socket_path)
         name = path if value.name == value.socket_path else value.name
         return evolve(value, name=name, url=f"unix:{path}")
     return value
+
+
+def _anchored_endpoint(endpoint: EndpointText, folder: Path) -> EndpointText:
+    """Make the path of a unix endpoint absolute; Twisted escapes colons with a backslash."""
+    match = _UNIX_ENDPOINT.match(endpoint)
+    if match is None or not endpoint[match.end() :]:
+        return endpoint
+    beside = str(folder / "x")[:-1].replace("\\", "\\\\").replace(":", "\\:")
+    return EndpointText(match[0] + beside + endpoint[match.end() :])
 
 
 def _comment_hint(text: str) -> str:

@@ -19,6 +19,12 @@ from attrs import field, frozen
 Network = IPv4Network | IPv6Network
 
 
+class EndpointText(str):
+    """A Twisted server endpoint string; its own type because ``unix:`` ones hold a path."""
+
+    __slots__ = ()
+
+
 @frozen
 class PluginCall:
     """A plugin's name and options as written: ``hash key=ip``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsrelay.config.lines import health_check, plugin_call, sticky, upstream
+from wsrelay.config.model import EndpointText
 from wsrelay.config.options import Option, kind
 from wsrelay.config.route_table import ROUTE
 from wsrelay.config.values import (
@@ -34,7 +35,11 @@ _limit = word_or("off", integer(1))
 
 RELAY = [
     Option(
-        "listen", str, "", "short form: endpoints of the listeners default, default-2 …", many=True
+        "listen",
+        EndpointText,
+        "",
+        "short form: endpoints of the listeners default, default-2 …",
+        many=True,
     ),
     Option("upstream", upstream, "", "short form: upstreams of the pool default", many=True),
     Option("workers", word_or("auto", integer(1), "auto"), "1", "processes", only=(1,)),
@@ -48,7 +53,7 @@ RELAY = [
 ]
 
 LISTENER = [
-    Option("endpoint", str, "", "Twisted server endpoint: tcp:8080, unix:/run/r.sock …"),
+    Option("endpoint", EndpointText, "", "Twisted server endpoint: tcp:8080, unix:/run/r.sock …"),
     Option("certificate", file_path, "", "TLS: PEM file, chain included", must_exist=True),
     Option("key", file_path, "", "its key; default: the certificate's file", must_exist=True),
     Option("certificates", file_path, "", "directory of PEM files, by SNI", only=()),
