@@ -8,6 +8,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from typing_extensions import override
 
@@ -123,11 +124,14 @@ class RelayService(MultiService):
         listeners = super().stopService()
         self._drain = Drain(self.relay, self.config.drain_timeout)
         stopped: Deferred[Any] = gatherResults([listeners, self._drain.begin()], consumeErrors=True)
-        return stopped.addBoth(self._stopped)
+        # One turn later, so that the last answers are written before the process ends.
+        stopped.addBoth(lambda result: deferLater(self._reactor, 0, self._stopped, result))
+        return stopped
 
     def _stopped(self, result: Any) -> Any:
         for connection in list(self.relay.connections):
-            connection.abort()
+            if not connection.is_answered:  # a reset would take the answer away
+                connection.abort()
         self.access_log.close()
         return result
 

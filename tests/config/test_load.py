@@ -55,6 +55,7 @@ def test_a_unix_endpoint_is_relative_to_the_file(tmp_path: Path, written: str, m
     (folder / "relay.ini").write_text(f"{SMALL}[listener:more]\nendpoint = {written}\n")
     listeners = load(folder / "relay.ini", {}, Checks()).listeners
     endpoints = {each.name: each.endpoint for each in listeners}
+    assert type(endpoints["more"]) is str, "Twisted takes no other text"
     assert endpoints["more"] == meant.format(f"{tmp_path}/a\\:b\\\\c")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field, frozen
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wsrelay.wire.frames import (
@@ -16,6 +16,7 @@ from wsrelay.wire.frames import (
     BOUNDARY,
     CLOSE,
     DEFLATE_BITS,
+    MAX_CONTROLS,
     PING,
     PONG,
     Control,
@@ -25,6 +26,8 @@ from wsrelay.wire.frames import (
     encode_frame,
 )
 
+# How long an example takes says nothing but how busy the machine is.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT, BINARY, MORE = 1, 2, 0
 MASK = b"\x11\x22\x33\x44"
 
@@ -148,7 +151,8 @@ class Case:
     @property
     def chunks(self) -> list[bytes]:
         places = [0, *sorted(cut % (len(self.data) + 1) for cut in self.cuts), len(self.data)]
-        return [self.data[start:end] for start, end in pairwise(places)]
+        # No read of a transport is empty.
+        return [self.data[start:end] for start, end in pairwise(places) if start < end]
 
     def scanner(self) -> Scanner:
         return Scanner(self.masked, self.bits, self.limits)
@@ -246,6 +250,7 @@ def joined(events: Sequence[Any]) -> list[Any]:
     return reading.items
 
 
+@UNHURRIED
 @given(cases())
 @example(Case(b"\x81", (), True, 0, Limits()))
 def test_any_input_in_any_pieces_is_read_as_the_slow_reader_reads_it(case: Case) -> None:
@@ -257,6 +262,7 @@ def test_any_input_in_any_pieces_is_read_as_the_slow_reader_reads_it(case: Case)
     assert scanner.payload == expected.payload
 
 
+@UNHURRIED
 @given(honest_cases())
 def test_what_passes_and_the_controls_are_the_input_again(case: Case) -> None:
     scanner = case.scanner()
@@ -271,6 +277,7 @@ def as_bytes(event: Any) -> bytes:
     return event if isinstance(event, bytes) else b""
 
 
+@UNHURRIED
 @given(honest_cases())
 def test_only_frames_over_whole_frames_are_passed_in_part_and_only_their_ends_are_marked(
     case: Case,
@@ -291,6 +298,7 @@ def test_only_frames_over_whole_frames_are_passed_in_part_and_only_their_ends_ar
     assert marked == sorted(in_part)
 
 
+@UNHURRIED
 @given(honest_cases())
 def test_never_more_is_held_than_a_whole_frame_or_a_control_frame(case: Case) -> None:
     scanner, fed, passed = case.scanner(), 0, 0
@@ -301,6 +309,7 @@ def test_never_more_is_held_than_a_whole_frame_or_a_control_frame(case: Case) ->
         assert 0 <= fed - passed <= most
 
 
+@UNHURRIED
 @given(honest_cases())
 def test_all_that_can_be_told_is_told_at_once(case: Case) -> None:
     scanner, fed, passed = case.scanner(), 0, 0
@@ -452,8 +461,8 @@ def test_fragments_count_together_and_each_message_begins_anew(feed: Feed) -> No
     whole = up(TEXT, bytes(6), final=False) + up(MORE, bytes(3), final=False) + up(MORE, b"x")
     scanner = Scanner(True, 0, limits)
     assert joined(feed(scanner, whole + up(TEXT, bytes(10)))) == [whole + up(TEXT, bytes(10))]
-    start = up(TEXT, bytes(6), final=False)
-    events = feed(Scanner(True, 0, limits), start + up(PING) + up(MORE, bytes(5)))
+    start = up(TEXT, bytes(6), final=False) + up(MORE, bytes(2), final=False)
+    events = feed(Scanner(True, 0, limits), start + up(PING) + up(MORE, bytes(3)))
     assert joined(events) == [start, Control(up(PING)), 1009]
     assert events[-1].reason == "message over the limit of 10 bytes"
 
@@ -591,3 +600,22 @@ def test_a_frame_is_masked_as_rfc_6455_shows() -> None:
     hello = bytes.fromhex("818537fa213d7f9f4d5158")
     assert encode_frame(TEXT, b"Hello", bytes.fromhex("37fa213d")) == hello
     assert encode_frame(TEXT, b"Hel", final=False) == b"\x01\x03Hel"
+
+
+def test_a_flood_of_control_frames_comes_in_bounded_portions() -> None:
+    scanner = Scanner(masked=False)
+    ping, data = encode_frame(PING, b""), encode_frame(2, b"data")
+    left = 3 * MAX_CONTROLS + 5
+    events = scanner.feed(ping * left + data)
+    portions = []
+    while scanner.backlog:
+        portions.append(len(events))
+        events = scanner.feed(b"")
+    assert portions == [MAX_CONTROLS] * 3
+    assert events == [Control(ping)] * 5 + [data]
+
+
+def test_exactly_as_many_control_frames_as_fit_leave_no_backlog() -> None:
+    scanner = Scanner(masked=False)
+    assert len(scanner.feed(encode_frame(PING, b"") * MAX_CONTROLS)) == MAX_CONTROLS
+    assert not scanner.backlog

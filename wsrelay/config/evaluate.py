@@ -151,13 +151,17 @@ def _anchored(value: Any, folder: Path) -> Any:
     return value
 
 
-def _anchored_endpoint(endpoint: EndpointText, folder: Path) -> EndpointText:
-    """Make the path of a unix endpoint absolute; Twisted escapes colons with a backslash."""
+def _anchored_endpoint(endpoint: EndpointText, folder: Path) -> str:
+    """
+    Make the path of a unix endpoint absolute; Twisted escapes colons with a backslash.
+
+    Twisted takes nothing but a plain text for an endpoint, so that is what comes out.
+    """
     match = _UNIX_ENDPOINT.match(endpoint)
     if match is None or not endpoint[match.end() :]:
-        return endpoint
+        return str(endpoint)
     beside = str(folder / "x")[:-1].replace("\\", "\\\\").replace(":", "\\:")
-    return EndpointText(match[0] + beside + endpoint[match.end() :])
+    return f"{match[0]}{beside}{endpoint[match.end() :]}"
 
 
 def _comment_hint(text: str) -> str:

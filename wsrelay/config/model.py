@@ -20,7 +20,7 @@ Network = IPv4Network | IPv6Network
 
 
 class EndpointText(str):
-    """A Twisted server endpoint string; its own type because ``unix:`` ones hold a path."""
+    """An endpoint as written; its own type, until relative paths are made absolute."""
 
     __slots__ = ()
 

@@ -12,8 +12,9 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from attrs import define, field
 
@@ -162,7 +163,7 @@ class FileSink:
     """
 
     path: Path
-    _file: TextIO | None = field(default=None, init=False)
+    _file: FileIO | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
 
     def open(self) -> None:
@@ -171,8 +172,8 @@ class FileSink:
 
         :raises OSError: it cannot be.
         """
-        # Line buffered: a line is there when its event is over, and costs one write.
-        self._file = self.path.open("a", buffering=1, encoding="utf-8")
+        # Unbuffered: a line costs one write, and none is left over for close() to fail on.
+        self._file = self.path.open("ab", buffering=0)
 
     def reopen(self) -> None:
         """Open the file anew; the old one is kept when that fails."""
@@ -197,7 +198,7 @@ class FileSink:
             if self._file is None:
                 self.open()
             assert self._file is not None
-            self._file.write(line + "\n")
+            self._file.write(f"{line}\n".encode())
             self._failing = False
         except OSError as error:
             if not self._failing:

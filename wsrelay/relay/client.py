@@ -16,7 +16,7 @@ from typing_extensions import override
 from wsrelay.config.model import ListenerConfig
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.routing import RouteTable
-from wsrelay.relay.transports import Connection, discard, end_gently
+from wsrelay.relay.transports import Connection, discard, end_gently, nobody
 from wsrelay.wire.forward import own_answer
 from wsrelay.wire.request import BadRequest, parse_request
 
@@ -28,10 +28,6 @@ LINGER: Final = 5.0
 
 MAX_EARLY: Final = 64 * 1024
 """Bytes that a client may send behind its request before it is no longer read."""
-
-
-def _nobody() -> None:
-    """Be told that the client left, when nobody waits for it."""
 
 
 class ClientConnection(Connection):
@@ -49,9 +45,10 @@ class ClientConnection(Connection):
         self.listener = listener
         self.receive = self._receive_head
         self.lost = self._lost_early
-        self.left = _nobody
+        self.left = nobody
         self.facts: Facts | None = None  # once the request is read
         self.started_at = relay.reactor.seconds()
+        self.is_answered = False  # with a refusal; what is left is to be polite
         self._buffer = b""
         self._timer: IDelayedCall | None = None
 
@@ -93,7 +90,7 @@ class ClientConnection(Connection):
     def take_early(self) -> bytes:
         """Return what the client sent behind its request, once; a session takes over."""
         early, self._buffer = self._buffer, b""
-        self.left = _nobody
+        self.left = nobody
         return early
 
     def answer(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
@@ -108,15 +105,11 @@ class ClientConnection(Connection):
         Nothing the client still sends is read as a request: it was told ``close``.
         """
         self._stop_timer()
+        self.is_answered = True
         self.receive = discard
-        self.left = _nobody
+        self.left = nobody
         self._timer = self.relay.reactor.callLater(LINGER, self.abort)
         end_gently(self.transport)
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        self._stop_timer()
-        self.transport.abortConnection()
 
     def _receive_head(self, data: bytes) -> None:
         self._buffer = data = self._buffer + data
@@ -143,6 +136,11 @@ class ClientConnection(Connection):
 
     def _too_slow(self) -> None:
         seconds = self.listener.config.handshake_timeout
+        if self.listener.is_secure and not self._buffer:
+            # Perhaps TLS itself is not there yet: nobody would get the answer.
+            self.relay.refused_early(self, 408, "Nothing came; TLS may not be complete.")
+            self.abort()
+            return
         reason = f"The request was not complete after {seconds:g} seconds; send it faster."
         self._refuse(BadRequest(408, reason))
 
@@ -151,7 +149,7 @@ class ClientConnection(Connection):
         self.answer(problem.status, problem.reason, problem.headers)
 
     def _lost_early(self, reason: Failure) -> None:
-        left, self.left = self.left, _nobody
+        left, self.left = self.left, nobody
         left()
 
     def _stop_timer(self) -> None:

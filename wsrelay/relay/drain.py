@@ -74,7 +74,8 @@ class Drain:
         count = len(self._sessions)
         elapsed = self._relay.reactor.seconds() - self._began_at
         share = elapsed / self._timeout if self._timeout else 1.0
-        due = min(count, int(share * count) + 1)
+        # At least one: a timer may come a rounding error too early.
+        due = min(count, max(int(share * count), self._closed) + 1)
         for session in self._sessions[self._closed : due]:
             session.close(session.route.drain_close_code, REASON, "drain")
         self._closed = due

@@ -92,7 +92,7 @@ class Heartbeat:
         received, sent, stalls = self._seen
         self._seen = now_received, now_sent, now_stalls = self._signs()
         # Bytes sent say something only if they had to wait: else the kernel took them.
-        moves = now_sent != sent and (now_stalls != stalls or self.pump.is_paused(self.side.other))
+        moves = now_sent != sent and (now_stalls != stalls or self.pump.is_waiting(self.side))
         if now_received != received or moves or self.pump.is_paused(self.side):
             self._timer = self.reactor.callLater(self.timeout, self._deadline)
         else:

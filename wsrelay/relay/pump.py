@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from attrs import frozen
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IReactorTime, ITransport
 
 from wsrelay.wire.frames import Limits, Violation
 
@@ -34,8 +34,8 @@ class PumpOwner(Protocol):
     """
     What a pump tells the session that owns it.
 
-    All calls come in the reactor's thread and in the order of the wire: what stood
-    before a control frame has been passed on when `control_received` is called.
+    All calls come in the reactor's thread and in the order of the wire: whatever is sent
+    during `control_received` goes out behind what stood before that frame.
     """
 
     def control_received(self, side: Side, frame: bytes) -> None:
@@ -114,8 +114,11 @@ class Pump(Protocol):
     def is_paused(self, side: Side) -> bool:
         """Tell whether *side* is not being read, because something cannot be written."""
 
+    def is_waiting(self, side: Side) -> bool:
+        """Tell whether something for *side* has to wait, *side* being full or inside a frame."""
+
     def stalls(self, side: Side) -> int:
-        """Count how often *side* had to be waited for, being full or inside a frame."""
+        """Count how often `is_waiting` became true."""
 
     def last_data(self) -> float:
         """Say when a data frame last moved, either way, in the reactor's seconds."""
@@ -130,6 +133,6 @@ class PumpFactory(Protocol):
         client: ITransport,
         upstream: ITransport,
         options: PumpOptions,
-        seconds: Callable[[], float],
+        reactor: IReactorTime,
     ) -> Pump:
         """Join two transports; nothing moves before `Pump.start`."""

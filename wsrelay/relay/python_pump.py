@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITransport
 from zope.interface import implementer
 
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
-from wsrelay.relay.transports import end_gently
-from wsrelay.wire.frames import Boundary, Control, Scanner, Violation
+from wsrelay.relay.transports import end_gently, is_reset
+from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
+
+MAX_COLLECTED: Final = 4096
+"""Bytes of a write that is not copied to go out together with others."""
+
+WATCH: Final = 5.0
+"""Seconds between two looks at a leg that is not being read."""
 
 MAX_WAITING: Final = 16 * 1024
 """Bytes of the relay's own frames that may wait for a leg before it is no longer read."""
@@ -31,7 +37,7 @@ class _Leg:
     transport: Any  # ITransport plus what TCP, unix and TLS transports add to it
     scanner: Scanner
     owner: PumpOwner
-    seconds: Callable[[], float]
+    reactor: IReactorTime
     far: _Leg = field(init=False)
     received: int = 0
     sent: int = 0
@@ -40,18 +46,33 @@ class _Leg:
     blocked: bool = False  # the transport takes no more
     paused: bool = False  # the transport is not being read
     finished: bool = False  # nothing of the far leg's data goes here any more
+    ending: bool = False  # to be ended as soon as nothing waits for a boundary
     gone: bool = False
-    waiting: list[bytes] = field(factory=list)  # frames for the next boundary
-    waiting_size: int = 0
+    corked: bool = False  # small writes are collected
+    collected: bytearray = field(factory=bytearray)
+    waiting: bytearray = field(factory=bytearray)  # frames for the next boundary
+    answers: int = 0  # bytes of the relay's own frames that this leg did not take yet
+    _turn: IDelayedCall | None = None
+    _watch: IDelayedCall | None = None
 
     # what comes from this leg
 
     def receive(self, data: bytes) -> None:
         """Take what was read from this leg's transport."""
         self.received += len(data)
-        for event in self.scanner.feed(data):
+        events = self.scanner.feed(data)
+        if len(events) == 1 and type(events[0]) is bytes:  # nearly always
+            self.last_data = self.reactor.seconds()
+            self.far.pass_on(events[0])
+        else:
+            self._handle(events)
+
+    def _handle(self, events: list[Event]) -> None:
+        """Do what the scanner found, with the writes of both legs in few pieces."""
+        self.corked = self.far.corked = True
+        for event in events:
             if type(event) is bytes:
-                self.last_data = self.seconds()
+                self.last_data = self.reactor.seconds()
                 self.far.pass_on(event)
             elif type(event) is Control:
                 self.owner.control_received(self.side, event.frame)
@@ -59,12 +80,24 @@ class _Leg:
                 self.far.at_boundary()
             elif type(event) is Violation:
                 self.owner.violated(self.side, event)
+        self.uncork()
+        self.far.uncork()
+        if self.scanner.backlog:
+            self.update_reading()
+
+    def _go_on(self) -> None:
+        """Handle more of what was read already, one turn of the reactor later."""
+        self._turn = None
+        if self.may_be_read:
+            self._handle(self.scanner.feed(b""))
+            self.update_reading()
 
     # what goes to this leg
 
     @property
     def takes_data(self) -> bool:
-        """Whether the far leg's data still goes here.
+        """
+        Whether the far leg's data still goes here.
 
         A close frame that waits for a boundary must not stop the frame before it.
         """
@@ -78,45 +111,86 @@ class _Leg:
     def pass_on(self, data: bytes) -> None:
         """Write the far leg's data."""
         if not self.finished or self.waiting:
-            self.sent += len(data)
-            self.transport.write(data)
+            self._write(data)
 
     def send(self, frame: bytes) -> None:
         """Write a frame of the relay's own, now or at the next boundary."""
         if self.mid_frame:
             if not self.waiting:
                 self.stalls += 1
-            self.waiting.append(frame)
+            self.waiting += frame
         else:
-            self.sent += len(frame)
-            self.transport.write(frame)
+            self._write(frame)
         if self.waiting or self.blocked:
-            self.waiting_size += len(frame)
+            self.answers += len(frame)
             self.update_reading()
 
     def at_boundary(self) -> None:
         """Write what waited for the far leg's frame to end."""
         if not self.waiting:
             return
-        frames = b"".join(self.waiting)
+        frames = bytes(self.waiting)
         self.waiting.clear()
-        self.waiting_size = 0
-        self.sent += len(frames)
-        self.transport.write(frames)
+        self.answers = 0
+        self._write(frames)
         self.update_reading()
         self.far.update_reading()
+        if self.ending:
+            self.shut()
+
+    def _write(self, data: bytes) -> None:
+        self.sent += len(data)
+        if not self.corked:
+            self.transport.write(data)
+        elif len(data) < MAX_COLLECTED:
+            self.collected += data
+        else:
+            self._write_collected()
+            self.transport.write(data)
+
+    def uncork(self) -> None:
+        """Write what was collected."""
+        self.corked = False
+        self._write_collected()
+
+    def _write_collected(self) -> None:
+        if self.collected:
+            data = bytes(self.collected)
+            self.collected.clear()
+            self.transport.write(data)
 
     # flow control
 
-    def update_reading(self) -> None:
-        """Read this leg unless what it sends could not go anywhere."""
-        paused = not self.gone and (
-            (self.far.blocked and self.far.takes_data) or self.waiting_size > MAX_WAITING
+    @property
+    def may_be_read(self) -> bool:
+        """Whether what this leg sends has somewhere to go."""
+        return not self.gone and not (
+            (self.far.blocked and self.far.takes_data) or self.answers > MAX_WAITING
         )
-        if paused != self.paused:
-            self.paused = paused
+
+    def update_reading(self) -> None:
+        """Read this leg, or do not."""
+        may_be_read = self.may_be_read
+        paused = not self.gone and (self.scanner.backlog or not may_be_read)
+        if self.scanner.backlog and may_be_read and self._turn is None:
+            self._turn = self.reactor.callLater(0, self._go_on)
+        if paused == self.paused:
+            return
+        self.paused = paused
+        if paused:
+            self.transport.pauseProducing()
+            self._watch = self.reactor.callLater(WATCH, self._look)
+        else:
+            _cancel(self._watch)
             if not self.gone:
-                (self.transport.pauseProducing if paused else self.transport.resumeProducing)()
+                self.transport.resumeProducing()
+
+    def _look(self) -> None:
+        """See whether a leg that is not being read has been reset meanwhile."""
+        if is_reset(self.transport):
+            self.abort()
+        else:
+            self._watch = self.reactor.callLater(WATCH, self._look)
 
     def pauseProducing(self) -> None:  # noqa: N802  called by the transport
         """Wait: this leg takes no more for now."""
@@ -128,25 +202,48 @@ class _Leg:
         """Go on: this leg has taken what was written."""
         self.blocked = False
         if not self.waiting:
-            self.waiting_size = 0
+            self.answers = 0
         self.far.update_reading()
         self.update_reading()
 
     def stopProducing(self) -> None:  # noqa: N802  called by the transport
         """Do nothing: the transport's owner reports that it ended."""
 
+    # the end
+
     def shut(self) -> None:
         """End the transport gently, reading on so that its end is seen."""
-        self.detach()
-        end_gently(self.transport)
+        self.ending = bool(self.waiting)
+        if not self.ending:
+            self._detach()
+            end_gently(self.transport)
 
-    def detach(self) -> None:
-        """Stop pausing and being paused."""
-        self.transport.unregisterProducer()
+    def abort(self) -> None:
+        """End the transport at once."""
+        self._detach()
+        self.transport.abortConnection()
+
+    def lost(self) -> None:
+        """Let go of a transport that has ended."""
+        self.gone = True
         self.blocked = False
-        self.waiting_size = 0
+        _cancel(self._turn)
         self.update_reading()
         self.far.update_reading()
+
+    def _detach(self) -> None:
+        """Stop pausing and being paused."""
+        self._write_collected()
+        self.transport.unregisterProducer()
+        self.blocked = False
+        self.answers = 0
+        self.update_reading()
+        self.far.update_reading()
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
 
 
 class PythonPump:
@@ -160,14 +257,14 @@ class PythonPump:
         client: ITransport,
         upstream: ITransport,
         options: PumpOptions,
-        seconds: Callable[[], float],
+        reactor: IReactorTime,
     ) -> None:
         up = Scanner(True, options.bits, options.up)
         down = Scanner(False, options.bits, options.down)
-        near = _Leg(Side.CLIENT, client, up, owner, seconds)
-        far = _Leg(Side.UPSTREAM, upstream, down, owner, seconds)
+        near = _Leg(Side.CLIENT, client, up, owner, reactor)
+        far = _Leg(Side.UPSTREAM, upstream, down, owner, reactor)
         near.far, far.far = far, near
-        near.last_data = far.last_data = seconds()
+        near.last_data = far.last_data = reactor.seconds()
         self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
 
     def start(self, from_client: bytes, from_upstream: bytes) -> None:
@@ -186,9 +283,7 @@ class PythonPump:
     def lost(self, side: Side) -> None:
         """Let go of a transport that has ended."""
         leg = self._legs[side]
-        leg.gone = True
-        leg.blocked = False
-        leg.far.update_reading()
+        leg.lost()
         leg.owner.leg_lost(side)
 
     def send(self, side: Side, frame: bytes) -> None:
@@ -216,8 +311,7 @@ class PythonPump:
         """End *side*'s transport at once."""
         leg = self._legs[side]
         if not leg.gone:
-            leg.detach()
-            leg.transport.abortConnection()
+            leg.abort()
 
     def messages(self, side: Side) -> int:
         """Count complete data messages from *side*."""
@@ -238,6 +332,11 @@ class PythonPump:
     def is_paused(self, side: Side) -> bool:
         """Tell whether *side* is not being read."""
         return self._legs[side].paused
+
+    def is_waiting(self, side: Side) -> bool:
+        """Tell whether something for *side* has to wait."""
+        leg = self._legs[side]
+        return leg.blocked or bool(leg.waiting)
 
     def stalls(self, side: Side) -> int:
         """Count how often *side* had to be waited for."""

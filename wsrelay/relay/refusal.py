@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from wsrelay.relay.transports import nobody
 from wsrelay.wire.body import LAST_CHUNK, BodyReader, ChunkedBody, encode_chunk
 from wsrelay.wire.forward import refusal_head
 from wsrelay.wire.response import BadResponse, Response
@@ -89,12 +90,15 @@ class Refusal:
 
     def _broke_off(self) -> None:
         self._finish()
-        self._client.transport.abortConnection()
+        self._client.abort()
 
     def _client_left(self) -> None:
         self._finish()
 
     def _finish(self) -> None:
+        # First: what follows may tell us of an end that we are causing.
+        self._upstream.let_go()
+        self._client.left = nobody
         if self._timer.active():
             self._timer.cancel()
         self._client.transport.unregisterProducer()

@@ -58,7 +58,8 @@ class _Paths:
     """The routes of one host, ready to be searched."""
 
     def __init__(self, routes: list[RouteConfig]) -> None:
-        self._exact = {r.path.value: r for r in routes if r.path.kind == "exact"}
+        # The first of the file counts; a listener may meet two that differ in their listeners.
+        self._exact = {r.path.value: r for r in reversed(routes) if r.path.kind == "exact"}
         prefixes = [r for r in routes if r.path.kind == "prefix"]
         self._prefixes = sorted(prefixes, key=lambda r: -len(r.path.value))
         self._regexes = [(re.compile(r.path.value), r) for r in routes if r.path.kind == "regex"]

@@ -103,7 +103,7 @@ class Session:
     ) -> None:
         """Put the pump and the two Autobahn legs between the transports."""
         self.opened_at = self.reactor.seconds()
-        self.pump = make_pump(self, client, upstream, options, self.reactor.seconds)
+        self.pump = make_pump(self, client, upstream, options, self.reactor)
         self._legs = {Side.CLIENT: ClientLeg(), Side.UPSTREAM: UpstreamLeg()}
         self._ends = {Side.CLIENT: _End(), Side.UPSTREAM: _End()}
         for side, leg in self._legs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,10 @@ def _ignore(reason: Failure) -> None:
     """Learn of an end that everybody expected."""
 
 
+def nobody() -> None:
+    """Be told that a client left, when nobody waits for it."""
+
+
 class Connection(Protocol):
     """
     One leg's connection; what it reads goes to `receive`, its end to `lost`.
@@ -34,6 +39,7 @@ class Connection(Protocol):
     transport: Any  # TCP, unix or TLS
     id: str = ""
     is_made: bool = False
+    is_lost: bool = False
     receive: Callable[[bytes], None]
     lost: Callable[[Failure], None]
 
@@ -50,10 +56,11 @@ class Connection(Protocol):
             self.receive(data)
         except Exception:
             log.failure("session {id}: failed while handling what was received", id=self.id)
-            self.transport.abortConnection()
+            self.abort()
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_lost = True
         lost = self.lost
         self.let_go()
         try:
@@ -61,9 +68,25 @@ class Connection(Protocol):
         except Exception:
             log.failure("session {id}: failed while handling a lost connection", id=self.id)
 
+    def abort(self) -> None:
+        """End the connection at once, unless it has ended: TLS would not stand that."""
+        if not self.is_lost:
+            self.transport.abortConnection()
+
     def let_go(self) -> None:
         """Tell nobody of anything any more."""
         self.receive, self.lost = discard, _ignore
+
+
+def is_reset(transport: Any) -> bool:
+    """
+    Tell whether a transport that is not being read was reset by its peer.
+
+    The reactor does not look at it, so it would not say.
+    """
+    poller = select.poll()
+    poller.register(transport.fileno(), 0)  # errors and hang-ups are always told
+    return bool(poller.poll(0))
 
 
 def end_gently(transport: Any) -> None:

@@ -75,6 +75,7 @@ class UpstreamConnection(Connection):
         self._answer_timeout = answer_timeout
         self._reactor = reactor
         self._buffer = b""
+        self._seen = 0  # bytes of heads that are behind us
         self.connect_timeout = connect_timeout
         self._done = False
         self._cancel: Cancel | None = None
@@ -89,7 +90,7 @@ class UpstreamConnection(Connection):
         self._finish()
         self.let_go()
         if self.is_made:
-            self.transport.abortConnection()
+            self.abort()
         elif self._cancel is not None:
             self._cancel()
 
@@ -143,25 +144,28 @@ class UpstreamConnection(Connection):
         self._fail(504, what)
 
     def _receive_head(self, data: bytes) -> None:
-        self._buffer = data = self._buffer + data
-        end = data.find(b"\r\n\r\n") + 4
-        if end > MAX_HEAD or (end == 3 and len(data) > MAX_HEAD):
-            self._fail(502, f"answered with a head of over {MAX_HEAD} bytes")
-        elif end > 3:
-            self._take_head(data[:end], data[end:])
+        self._buffer += data
+        while not self._done:
+            end = self._buffer.find(b"\r\n\r\n") + 4
+            if self._seen + max(end, len(self._buffer) if end == 3 else 0) > MAX_HEAD:
+                self._fail(502, f"answered with a head of over {MAX_HEAD} bytes")
+            elif end == 3:
+                return
+            else:
+                head, self._buffer = self._buffer[:end], self._buffer[end:]
+                self._seen += end
+                self._take_head(head)
 
-    def _take_head(self, head: bytes, rest: bytes) -> None:
+    def _take_head(self, head: bytes) -> None:
         try:
             response = parse_response(head)
         except BadResponse as error:
             self._fail(502, error.reason)
             return
         if response.status < 200 and response.status != 101:
-            self._buffer = b""  # RFC 9110 section 15.2: another answer follows
-            self._receive_head(rest)
-            return
+            return  # RFC 9110 section 15.2: another answer follows
         self._finish()
-        self._buffer = b""
+        rest, self._buffer = self._buffer, b""
         self._taker.upstream_answered(response, rest)
 
     def _fail(self, status: int, what: str) -> None:

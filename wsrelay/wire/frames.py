@@ -23,6 +23,9 @@ CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 
+MAX_CONTROLS: Final = 256
+"""Control frames that one `Scanner.feed` returns; each one costs the relay some work."""
+
 PROTOCOL_ERROR: Final = 1002
 TOO_BIG: Final = 1009
 
@@ -124,6 +127,8 @@ class Scanner:
     limits: Limits = Limits()
     messages: int = field(default=0, init=False)
     payload: int = field(default=0, init=False)
+    backlog: bool = field(default=False, init=False)
+    """Whether there is more to say about bytes that were fed already: feed it nothing."""
     _held: bytes = field(default=b"", init=False)  # starts at a frame's first byte
     _left: int = field(default=0, init=False)  # of the frame that is being streamed
     _left_final: bool = field(default=False, init=False)
@@ -149,7 +154,12 @@ class Scanner:
         ``bytes`` are passed on as they are: whole frames, or pieces of one frame
         longer than ``whole_frames``, whose end is marked by `BOUNDARY`.  After a
         `Violation` everything is discarded.
+
+        At most `MAX_CONTROLS` control frames come at once, so that a flood of empty pings
+        costs neither much memory nor the reactor's time; then *backlog* is set, and
+        ``feed(b"")`` goes on.
         """
+        self.backlog = False
         if self._violated:
             return []
         if self._left:
@@ -178,6 +188,7 @@ class Scanner:
         """Walk frame headers from a frame boundary on; the hot loop of the Python pump."""
         outside, inside = _verdicts(self.bits)
         masked, limits = self.masked, self.limits
+        controls = 0
         start = position = 0  # what stands between the two is passed on in one piece
         end = len(data)
         while end - position >= 2:
@@ -192,6 +203,10 @@ class Scanner:
                 after = position + 2 + (4 if masked else 0) + length
                 if after > end:
                     break
+                if controls == MAX_CONTROLS:
+                    self.backlog = True
+                    break
+                controls += 1
                 if start < position:
                     events.append(data[start:position])
                 if not self._closed:

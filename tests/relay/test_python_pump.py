@@ -1,0 +1,478 @@
+"""The Python pump: what it passes on, what it holds back, and when it stops reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.relay.support import (
+    BINARY,
+    CLOSE,
+    HIGH_WATER,
+    PING,
+    PONG,
+    TEXT,
+    FakeTransport,
+    connect,
+    frame_from,
+    frames_in,
+    settle,
+)
+from wsrelay.relay.pump import PumpOptions, Side
+from wsrelay.relay.python_pump import MAX_WAITING, WATCH, PythonPump
+from wsrelay.wire.frames import Limits, Violation, encode_frame
+
+CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
+WHOLE = 1000
+LONG = bytes(range(250)) * 20
+
+
+@define(eq=False)
+class Owner:
+    """Notes what the pump tells, and does what a test says when it does."""
+
+    told: list[Any] = field(factory=list)
+    on_control: Callable[[Side, bytes], None] = lambda side, frame: None
+
+    def control_received(self, side: Side, frame: bytes) -> None:
+        self.told.append((side, frame))
+        self.on_control(side, frame)
+
+    def violated(self, side: Side, violation: Violation) -> None:
+        self.told.append((side, violation))
+
+    def leg_lost(self, side: Side) -> None:
+        self.told.append((side, "lost"))
+
+
+class PumpTestCase(SynchronousTestCase):
+    """Gives each test a pump between two transports."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.owner = Owner()
+        self.transports = {side: FakeTransport() for side in Side}
+        limits = Limits(whole_frames=WHOLE)
+        self.pump = PythonPump(
+            self.owner,
+            self.transports[CLIENT],
+            self.transports[UPSTREAM],
+            PumpOptions(0, limits, limits),
+            self.clock,
+        )
+        for side, transport in self.transports.items():
+            connect(self.pump, side, transport)
+
+    def start(self, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
+        self.pump.start(from_client, from_upstream)
+        self.settle()
+
+    def settle(self) -> None:
+        settle(*self.transports.values())
+
+    def send(self, side: Side, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.transports[side].peer_sends(piece)
+        self.settle()
+
+    def got(self, side: Side) -> bytes:
+        return bytes(self.transports[side].received)
+
+    def flood(self, side: Side) -> None:
+        """Let a peer send until it is no longer read, which must come soon."""
+        frame = frame_from(side, BINARY, LONG)
+        for _ in range(2 * HIGH_WATER // len(frame)):
+            self.send(side, frame)
+        self.assertFalse(self.transports[side].reading)
+
+
+class PassingTests(PumpTestCase):
+    """Data goes across as it came."""
+
+    def test_data_goes_both_ways_byte_for_byte(self) -> None:
+        self.start()
+        for side in Side:
+            data = frame_from(side, TEXT, b"a", final=False) + frame_from(side, 0, LONG)
+            self.send(side, data)
+            self.assertEqual(self.got(side.other), data)
+
+    def test_controls_go_to_the_owner_and_nowhere_else_in_the_order_of_the_wire(self) -> None:
+        self.start()
+        mark = frame_from(CLIENT, PONG, b"here")
+        self.owner.on_control = lambda side, frame: self.pump.send(UPSTREAM, mark)
+        one, two = frame_from(CLIENT, TEXT, b"1"), frame_from(CLIENT, TEXT, b"2")
+        ping, pong = frame_from(CLIENT, PING, b"x"), frame_from(CLIENT, PONG, b"y")
+        self.send(CLIENT, one + ping + two + pong)
+        self.assertEqual(self.owner.told, [(CLIENT, ping), (CLIENT, pong)])
+        self.assertEqual(self.got(UPSTREAM), one + mark + two + mark)
+
+    def test_what_came_early_goes_first(self) -> None:
+        early, more = frame_from(CLIENT, TEXT, b"early"), frame_from(CLIENT, TEXT, b"more")
+        answer = frame_from(UPSTREAM, TEXT, b"welcome")
+        self.transports[CLIENT].peer_sends(more)
+        self.start(early, answer)
+        self.assertEqual(self.got(UPSTREAM), early + more)
+        self.assertEqual(self.got(CLIENT), answer)
+
+    def test_half_of_an_early_frame_is_completed_by_the_next_read(self) -> None:
+        frame = frame_from(CLIENT, TEXT, b"early")
+        self.transports[CLIENT].peer_sends(frame[4:])
+        self.start(frame[:4])
+        self.assertEqual(self.got(UPSTREAM), frame)
+
+    def test_nothing_moves_before_the_start(self) -> None:
+        self.assertEqual(self.got(CLIENT) + self.got(UPSTREAM), b"")
+        self.assertIsNone(self.transports[CLIENT].producer)
+
+    def test_a_violation_is_told_behind_the_good_data(self) -> None:
+        self.start()
+        good = frame_from(UPSTREAM, TEXT, b"good")
+        self.send(UPSTREAM, good + encode_frame(3, b"") + good, good)
+        self.assertEqual(self.owner.told, [(UPSTREAM, Violation(1002, "reserved opcode 3"))])
+        self.assertEqual(self.got(CLIENT), good)
+
+    def test_a_lost_leg_is_told_once(self) -> None:
+        self.start()
+        self.transports[CLIENT].peer_resets()
+        self.settle()
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+
+class BoundaryTests(PumpTestCase):
+    """The relay's own frames go between two data frames."""
+
+    def test_between_frames_a_frame_of_the_relays_goes_at_once(self) -> None:
+        self.start()
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.settle()
+        self.assertEqual(self.got(CLIENT), b"\x89\x00")
+
+    def test_inside_a_streamed_frame_it_waits_for_exactly_the_frames_end(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                frame = frame_from(side.other, BINARY, LONG)
+                after = frame_from(side.other, TEXT, b"after")
+                ping = frame_from(side.other, PING, b"relay")
+                self.send(side.other, frame[:2000])
+                self.pump.send(side, ping)
+                self.pump.send(side, ping)
+                self.send(side.other, frame[2000:-1])
+                self.assertEqual(self.got(side), frame[:-1])
+                self.send(side.other, frame[-1:] + after)
+                self.assertEqual(self.got(side), frame + ping + ping + after)
+
+    def test_a_held_frame_makes_nothing_wait(self) -> None:
+        self.start()
+        frame = frame_from(UPSTREAM, BINARY, bytes(WHOLE))
+        self.send(UPSTREAM, frame[:-1])
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.settle()
+        self.assertEqual(self.got(CLIENT), b"\x89\x00")
+        self.send(UPSTREAM, frame[-1:])
+        self.assertEqual(self.got(CLIENT), b"\x89\x00" + frame)
+
+    def test_between_fragments_it_need_not_wait_for_the_message(self) -> None:
+        self.start()
+        first = frame_from(UPSTREAM, TEXT, LONG, final=False)
+        self.send(UPSTREAM, first)
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.settle()
+        self.assertEqual(self.got(CLIENT), first + b"\x89\x00")
+
+    def test_the_other_direction_makes_nothing_wait(self) -> None:
+        self.start()
+        self.send(CLIENT, frame_from(CLIENT, BINARY, LONG)[:2000])
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.settle()
+        self.assertEqual(self.got(CLIENT), b"\x89\x00")
+
+    def test_an_answer_to_a_ping_right_before_a_streamed_frame_keeps_out_of_it(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side.other, frame)
+        ping, frame = frame_from(UPSTREAM, PING, b"p"), frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, ping + frame[:2000], frame[2000:])
+        frames, rest = frames_in(self.got(CLIENT))
+        self.assertEqual(rest, b"")
+        self.assertEqual(sorted(each.opcode for each in frames), [BINARY, PING])
+
+    def test_a_control_behind_one_streamed_frame_and_before_another_keeps_out_of_both(
+        self,
+    ) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side.other, frame)
+        ping, frame = frame_from(UPSTREAM, PING, b"p"), frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame[:2000], frame[2000:] + ping + frame[:2000], frame[2000:])
+        frames, rest = frames_in(self.got(CLIENT))
+        self.assertEqual(rest, b"")
+        self.assertEqual([each.payload for each in frames if each.opcode == BINARY], [LONG] * 2)
+        self.assertEqual(len(frames), 3)
+
+
+class FinishTests(PumpTestCase):
+    """After a close frame no more data follows."""
+
+    def test_data_behind_a_finish_is_read_and_discarded(self) -> None:
+        self.start()
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.send(UPSTREAM, frame_from(UPSTREAM, TEXT, b"x"), frame_from(UPSTREAM, PING))
+        self.assertEqual(self.got(CLIENT), b"\x88\x00")
+        self.assertEqual(self.owner.told, [(UPSTREAM, frame_from(UPSTREAM, PING))])
+
+    def test_a_streamed_frame_is_completed_before_the_finish(self) -> None:
+        self.start()
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame[:2000])
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.send(UPSTREAM, frame[2000:3000], frame[3000:] + frame_from(UPSTREAM, TEXT, b"x"))
+        self.assertEqual(self.got(CLIENT), frame + b"\x88\x00")
+
+    def test_a_finished_leg_that_takes_nothing_no_longer_stops_the_other(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.pump.finish(CLIENT)
+        self.settle()
+        self.assertTrue(self.transports[UPSTREAM].reading)
+        held = len(self.transports[CLIENT].buffer)
+        for _ in range(50):
+            self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG))
+        self.assertEqual(len(self.transports[CLIENT].buffer), held)
+
+    def test_a_finish_that_waits_for_a_boundary_still_stops_the_other(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.send(UPSTREAM, encode_frame(BINARY, bytes(2**20))[: 2 * HIGH_WATER])
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.assertFalse(self.transports[UPSTREAM].reading)
+
+    def test_cut_is_what_has_got_a_part_of_a_frame_whose_sender_is_gone(self) -> None:
+        self.start()
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        self.assertFalse(self.pump.is_cut(CLIENT))
+        self.transports[UPSTREAM].peer_ends()
+        self.settle()
+        self.assertTrue(self.pump.is_cut(CLIENT))
+        self.assertFalse(self.pump.is_cut(UPSTREAM))
+
+    def test_a_leg_that_was_finished_before_a_frame_began_is_not_cut_by_it(self) -> None:
+        self.start()
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        self.transports[UPSTREAM].peer_ends()
+        self.settle()
+        self.assertFalse(self.pump.is_cut(CLIENT))
+
+
+class FlowTests(PumpTestCase):
+    """What one side does not take is not read from the other."""
+
+    def test_a_full_leg_pauses_the_other_until_it_is_drained(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.transports[side].stalled = True
+                self.flood(side.other)
+                self.assertTrue(self.pump.is_paused(side.other))
+                self.assertFalse(self.pump.is_paused(side))
+                self.assertTrue(self.transports[side].reading)
+                self.transports[side].stalled = False
+                self.settle()
+                self.assertTrue(self.transports[side.other].reading)
+                self.assertFalse(self.pump.is_paused(side.other))
+                frames, rest = frames_in(self.got(side))
+                self.assertEqual(rest, b"")
+                self.assertEqual({each.payload for each in frames}, {LONG})
+                self.assertEqual(self.pump.stalls(side), 1)
+                self.assertEqual(self.pump.stalls(side.other), 0)
+
+    def test_a_full_leg_holds_no_more_than_a_read_over_the_high_water_mark(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        read = encode_frame(BINARY, bytes(2**16 - 10))
+        for _ in range(100):
+            self.send(UPSTREAM, read)
+        self.assertLessEqual(len(self.transports[CLIENT].buffer), HIGH_WATER + len(read))
+
+    def test_a_flood_of_the_relays_replies_pauses_the_one_that_causes_it(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
+        client = self.transports[CLIENT]
+        # It is in the middle of a frame that its upstream does not finish, so nothing can go.
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        ping = frame_from(CLIENT, PING, bytes(125))
+        sent = 0
+        while client.reading and sent < 10 * MAX_WAITING:
+            self.send(CLIENT, ping)
+            sent += len(ping)
+        self.assertFalse(client.reading)
+        self.assertLessEqual(sent, MAX_WAITING + len(ping))
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[2000:])
+        self.assertTrue(client.reading)
+        self.assertEqual(len(self.got(CLIENT)), len(LONG) + 4 + sent)
+
+    def test_replies_for_a_leg_that_takes_nothing_pause_it_too(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
+        client = self.transports[CLIENT]
+        client.stalled = True
+        ping = frame_from(CLIENT, PING, bytes(125))
+        sent = 0
+        while client.reading and sent < 10 * HIGH_WATER:
+            self.send(CLIENT, ping)
+            sent += len(ping)
+        self.assertFalse(client.reading)
+        self.assertLessEqual(sent, HIGH_WATER + MAX_WAITING + 2 * len(ping))
+        self.assertTrue(self.pump.is_paused(CLIENT))
+        client.stalled = False
+        self.settle()
+        self.assertTrue(client.reading)
+
+    def test_replies_wait_for_a_slow_leg_again_after_it_was_drained_once(self) -> None:
+        self.test_replies_for_a_leg_that_takes_nothing_pause_it_too()
+        client = self.transports[CLIENT]
+        client.stalled = True
+        ping = frame_from(CLIENT, PING, bytes(125))
+        for _ in range(10 * HIGH_WATER // len(ping)):
+            self.send(CLIENT, ping)
+        self.assertLessEqual(len(client.buffer), HIGH_WATER + MAX_WAITING + 2 * len(ping))
+
+    def test_a_leg_that_ends_while_it_is_full_stops_nobody(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.transports[CLIENT].peer_resets()
+        self.settle()
+        self.assertTrue(self.transports[UPSTREAM].reading)
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+    def test_a_leg_that_is_aborted_while_it_is_full_stops_nobody(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.pump.abort(CLIENT)
+        self.assertTrue(self.transports[UPSTREAM].reading)
+        self.settle()
+        self.assertTrue(self.transports[CLIENT].lost)
+        self.assertIsNone(self.transports[CLIENT].producer)
+
+
+class EndTests(PumpTestCase):
+    """Ending a leg's transport."""
+
+    def test_shut_writes_all_first_and_reads_on(self) -> None:
+        self.start()
+        client = self.transports[CLIENT]
+        client.stalled = True
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame)
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.pump.shut(CLIENT)
+        self.settle()
+        self.assertFalse(client.eof)
+        client.stalled = False
+        self.settle()
+        self.assertTrue(client.eof)
+        self.assertEqual(self.got(CLIENT), frame + b"\x88\x00")
+        self.assertTrue(client.reading)
+        client.peer_ends()
+        self.settle()
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+    def test_shut_waits_for_what_waits_for_a_boundary(self) -> None:
+        self.start()
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame[:2000])
+        self.pump.send(CLIENT, b"\x88\x00")
+        self.pump.finish(CLIENT)
+        self.pump.shut(CLIENT)
+        self.settle()
+        self.send(UPSTREAM, frame[2000:])
+        self.assertEqual(self.got(CLIENT), frame + b"\x88\x00")
+        self.assertTrue(self.transports[CLIENT].eof)
+
+    def test_a_leg_that_is_not_read_and_was_reset_is_aborted(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.assertFalse(self.transports[UPSTREAM].reading)
+        self.clock.advance(WATCH)
+        self.settle()
+        self.assertFalse(self.transports[UPSTREAM].lost, "nothing is wrong with it yet")
+        self.transports[UPSTREAM].peer_resets()
+        self.clock.advance(WATCH)
+        self.settle()
+        self.assertTrue(self.transports[UPSTREAM].lost)
+        self.assertIn((UPSTREAM, "lost"), self.owner.told)
+
+    def test_a_leg_that_was_paused_is_read_when_it_is_shut(self) -> None:
+        self.start()
+        self.transports[UPSTREAM].stalled = True
+        self.flood(CLIENT)
+        self.pump.shut(CLIENT)
+        self.assertTrue(self.transports[CLIENT].reading)
+
+    def test_calls_for_a_leg_that_is_gone_do_nothing(self) -> None:
+        self.start()
+        for side in Side:
+            self.transports[side].peer_ends()
+        self.settle()
+        for side in Side:
+            self.pump.send(side, b"\x89\x00")
+            self.pump.finish(side)
+            self.pump.shut(side)
+            self.pump.abort(side)
+        self.settle()
+        self.assertFalse(self.transports[CLIENT].aborted or self.transports[UPSTREAM].aborted)
+        self.assertFalse(self.transports[CLIENT].reading or self.transports[UPSTREAM].reading)
+        self.assertEqual(len(self.owner.told), 2)
+
+
+class NumbersTests(PumpTestCase):
+    """What a pump counts."""
+
+    def test_messages_payload_and_bytes_are_counted_each_way(self) -> None:
+        self.start(frame_from(CLIENT, TEXT, b"early"))
+        fragments = frame_from(CLIENT, TEXT, b"abc", final=False) + frame_from(CLIENT, 0, b"de")
+        ping = frame_from(CLIENT, PING, b"not counted")
+        self.send(CLIENT, fragments + ping)
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        self.assertEqual((self.pump.messages(CLIENT), self.pump.payload(CLIENT)), (2, 10))
+        self.assertEqual((self.pump.messages(UPSTREAM), self.pump.payload(UPSTREAM)), (0, 1996))
+        early = len(frame_from(CLIENT, TEXT, b"early"))
+        self.assertEqual(self.pump.received(CLIENT), early + len(fragments + ping))
+        self.assertEqual(self.pump.received(UPSTREAM), 2000)
+        self.assertEqual(self.pump.sent(UPSTREAM), early + len(fragments))
+        self.assertEqual(self.pump.sent(CLIENT), 2000)
+
+    def test_the_relays_own_frames_count_as_sent_when_they_go(self) -> None:
+        self.start()
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame[:2000])
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.assertEqual(self.pump.sent(CLIENT), 2000)
+        self.assertEqual(self.pump.stalls(CLIENT), 1)
+        self.send(UPSTREAM, frame[2000:])
+        self.assertEqual(self.pump.sent(CLIENT), len(frame) + 2)
+
+    def test_only_data_frames_move_the_time_of_the_last_data(self) -> None:
+        self.start()
+        self.clock.advance(3)
+        self.send(CLIENT, frame_from(CLIENT, PING), frame_from(CLIENT, CLOSE))
+        self.assertEqual(self.pump.last_data(), 0)
+        self.send(UPSTREAM, frame_from(UPSTREAM, TEXT))
+        self.assertEqual(self.pump.last_data(), 3)
+        self.clock.advance(1)
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        self.assertEqual(self.pump.last_data(), 4)

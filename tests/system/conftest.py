@@ -1,0 +1,30 @@
+"""One upstream a module, and for each test a stage that closes what the test opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import RelayProcess
+from tests.system.support import RawUpstream, Stage, check_log_is_calm
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RawUpstream]:
+    listening = RawUpstream.tcp()
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def stage(relay: RelayProcess, upstream: RawUpstream) -> Iterator[Stage]:
+    """Give the relay of the module, which must survive every test without a traceback."""
+    upstream.is_alone()
+    before = len(relay.log())
+    given = Stage(relay, upstream)
+    yield given
+    given.close()
+    print(relay.log()[before:])  # pytest shows it when the test failed
+    assert relay.returncode is None
+    check_log_is_calm(relay.log()[before:])

@@ -1,0 +1,396 @@
+"""TLS on listeners and towards upstreams."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from tests.peers.certificates import Authority, KeyPair
+from tests.support import RelayProcess, started_relay
+from tests.system.support import (
+    BINARY,
+    CLOSE,
+    LOCAL,
+    MASK,
+    TEXT,
+    RawUpstream,
+    Stage,
+    Wire,
+    check_own_answer,
+    close_payload,
+    end_normally,
+    fd_count,
+    frame,
+    frame_head,
+    handshake,
+    masked,
+    read_answer,
+    read_data,
+    switching,
+    wait_until,
+)
+
+
+@frozen
+class Papers:
+    """The certificates of this module."""
+
+    ca: Path
+    relay: KeyPair
+    local: KeyPair  # for 127.0.0.1
+    named: KeyPair  # for upstream.test
+    client: KeyPair
+    stranger: KeyPair  # for 127.0.0.1 too, of an authority that nobody trusts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("relay")
+
+
+@pytest.fixture(scope="module")
+def papers(folder: Path) -> Papers:
+    authority, other = Authority(folder), Authority(folder, "other")
+    return Papers(
+        authority.certificate(),
+        authority.issue("relay.test"),
+        authority.issue("127.0.0.1"),
+        authority.issue("upstream.test"),
+        authority.issue("client.test"),
+        other.issue("127.0.0.1"),
+    )
+
+
+@pytest.fixture(scope="module")
+def relay(upstream: RawUpstream, papers: Papers, folder: Path) -> Iterator[RelayProcess]:
+    pair = f"certificate = {papers.relay.certificate}\nkey = {papers.relay.key}"
+    wss = upstream.url.replace("ws:", "wss:")
+    pools = {
+        "plain": (upstream.url,),
+        "verified": (wss, f"tls_ca = {papers.ca}"),
+        "system": (wss,),
+        "noverify": (wss, "tls_verify = no"),
+        "named": (wss, f"tls_ca = {papers.ca}", "tls_name = upstream.test"),
+        "wrongname": (wss, f"tls_ca = {papers.ca}", "tls_name = other.test"),
+        "shown": (
+            wss,
+            f"tls_ca = {papers.ca}",
+            f"tls_certificate = {papers.client.certificate}",
+            f"tls_key = {papers.client.key}",
+        ),
+    }
+    rows = [
+        f"[listener:clear]\nendpoint = {LOCAL}",
+        f"[listener:tls]\nendpoint = {LOCAL}\n{pair}\nhandshake_timeout = 1s",
+        f"[listener:tls13]\nendpoint = {LOCAL}\n{pair}\nmin_tls = 1.3",
+        "[log]\nformat = json",
+    ]
+    for name, (url, *options) in pools.items():
+        path = "/" if name == "plain" else f"/{name}"
+        text = "\n".join(options)
+        rows.append(
+            f"[route:{name}]\npath = {path}\npool = {name}\nhttp = no\nclose_timeout = 1s\n"
+            f"upstream_handshake_timeout = 1s\n"
+            f"[pool:{name}]\nupstreams = {url}\nmax_fails = 0\n{text}"
+        )
+    with started_relay("\n".join(rows), folder) as process:
+        yield process
+
+
+def trusting(papers: Papers) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(papers.ca))
+
+
+def connect_tls(
+    stage: Stage, context: ssl.SSLContext, listener: str = "tls", name: str = "relay.test"
+) -> Wire:
+    sock = socket.create_connection(("127.0.0.1", stage.relay.ports[listener]), 20)
+    try:
+        return stage.keep(Wire(context.wrap_socket(sock, server_hostname=name)))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def accept_tls(
+    stage: Stage, pair: KeyPair, *, client_ca: Path | None = None, alpn: bool = True
+) -> Wire:
+    """Accept the relay's connection as a TLS server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    if alpn:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    plain = stage.accept()
+    return stage.keep(Wire(context.wrap_socket(plain.sock, server_side=True)))
+
+
+def tls_session(stage: Stage, papers: Papers) -> tuple[Wire, Wire]:
+    client = connect_tls(stage, trusting(papers))
+    client.send(handshake())
+    upstream = stage.accept()
+    upstream.read_head()
+    upstream.send(switching())
+    assert client.read_head().startswith(b"HTTP/1.1 101 ")
+    return client, upstream
+
+
+def test_a_wss_client_has_a_whole_session(stage: Stage, papers: Papers) -> None:
+    client = connect_tls(stage, trusting(papers))
+    client.send(handshake())
+    upstream = stage.accept()
+    head = upstream.read_head()
+    assert b"\r\nX-Forwarded-Proto: https\r\n" in head
+    assert b"\r\nX-Forwarded-Port: %d\r\n" % stage.relay.ports["tls"] in head
+    upstream.send(switching() + frame(TEXT, b"early"))
+    assert client.read_head().startswith(b"HTTP/1.1 101 ")
+    assert read_data(client).payload == b"early"
+    big = b"b" * 1_000_000
+    client.send(masked(BINARY, big))
+    assert read_data(upstream).payload == big
+    upstream.send(frame(BINARY, big))
+    assert read_data(client).payload == big
+    end_normally(client, upstream)
+
+
+def test_alpn_says_http_1_1(stage: Stage, papers: Papers) -> None:
+    context = trusting(papers)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    client = connect_tls(stage, context)
+    assert client.sock.selected_alpn_protocol() == "http/1.1"  # type: ignore[attr-defined]
+
+
+def test_tls_1_2_is_accepted_by_default_and_refused_by_min_tls(
+    stage: Stage, papers: Papers
+) -> None:
+    context = trusting(papers)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = connect_tls(stage, context)
+    assert client.sock.version() == "TLSv1.2"  # type: ignore[attr-defined]
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        connect_tls(stage, context, "tls13")
+    client = connect_tls(stage, trusting(papers), "tls13")
+    assert client.sock.version() == "TLSv1.3"  # type: ignore[attr-defined]
+
+
+def test_a_plain_request_on_the_tls_port_is_closed(stage: Stage) -> None:
+    client = stage.connect("tls")
+    client.send(handshake())
+    assert b"101" not in client.read_what_comes()
+    assert stage.upstream.is_alone()
+
+
+def test_a_tls_hello_on_the_plain_port_is_refused(stage: Stage, papers: Papers) -> None:
+    client = stage.connect("clear")
+    client.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n")
+    check_own_answer(read_answer(client), 400)
+    assert stage.upstream.is_alone()
+
+
+@pytest.mark.peers
+def test_a_tls_handshake_that_stalls_ends_after_the_handshake_timeout(stage: Stage) -> None:
+    client = stage.connect("tls")
+    client.send(b"\x16\x03\x01\x02\x00\x01\x00")
+    client.wait_until_gone()
+
+
+def test_refusals_arrive_whole_through_tls(stage: Stage, papers: Papers) -> None:
+    client = connect_tls(stage, trusting(papers))
+    client.send(handshake().replace(b"Host", b"H ost") + handshake())
+    check_own_answer(read_answer(client), 400)
+    client = connect_tls(stage, trusting(papers))
+    client.send(handshake())
+    upstream = stage.accept()
+    upstream.read_head()
+    body = b"x" * 500_000
+    upstream.send(b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    answer = read_answer(client)
+    assert answer.status == 403
+    assert answer.body == body
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "notify"])
+def test_a_wss_client_that_vanishes_is_1001(stage: Stage, papers: Papers, how: str) -> None:
+    client, upstream = tls_session(stage, papers)
+    if how == "reset":
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif how == "notify":
+        client.sock.settimeout(0)
+        with contextlib.suppress(OSError):  # the answer is not waited for
+            client.sock.unwrap()  # type: ignore[attr-defined]
+    client.close()
+    assert read_data(upstream).close_code == 1001
+
+
+def test_a_lost_upstream_is_1011_through_tls(stage: Stage, papers: Papers) -> None:
+    client, upstream = tls_session(stage, papers)
+    upstream.close()
+    assert read_data(client).close_code == 1011
+    client.send(masked(CLOSE, close_payload(1011)))
+    assert client.read_to_end() == b""
+
+
+def test_a_wss_client_that_reads_nothing_stalls_its_upstream_and_resumes(
+    stage: Stage, papers: Papers
+) -> None:
+    client, upstream = tls_session(stage, papers)
+    upstream.sock.settimeout(1)
+    sent, chunk = 0, frame(BINARY, b"z" * 10_000)
+    with contextlib.suppress(TimeoutError):
+        while sent < 1 << 30:
+            sent += upstream.sock.send(chunk[sent % len(chunk) :])
+    assert sent < 48 * 1024 * 1024
+    received = client.read(sent)
+    assert received == (chunk * (sent // len(chunk) + 1))[:sent]
+
+
+# towards the upstream
+
+
+@pytest.mark.parametrize(
+    ("path", "paper"),
+    [
+        (b"/verified", "local"),
+        (b"/named", "named"),
+        (b"/noverify", "stranger"),
+        (b"/noverify", "named"),
+    ],
+)
+def test_a_wss_upstream_with_the_right_certificate_has_a_session(
+    stage: Stage, papers: Papers, path: bytes, paper: str
+) -> None:
+    client = stage.ask(path)
+    upstream = accept_tls(stage, getattr(papers, paper))
+    assert upstream.sock.selected_alpn_protocol() == "http/1.1"  # type: ignore[attr-defined]
+    assert upstream.read_head().startswith(b"GET %b HTTP/1.1\r\n" % path)
+    upstream.send(switching() + frame(TEXT, b"early"))
+    assert client.read_head().startswith(b"HTTP/1.1 101 ")
+    assert read_data(client).payload == b"early"
+    client.send(masked(BINARY, b"b" * 1_000_000))
+    assert read_data(upstream).payload == b"b" * 1_000_000
+    end_normally(client, upstream)
+
+
+def test_tls_name_is_what_the_upstream_is_asked_for(stage: Stage, papers: Papers) -> None:
+    asked: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(papers.named.certificate, papers.named.key)
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    client = stage.ask(b"/named")
+    plain = stage.accept()
+    upstream = stage.keep(Wire(context.wrap_socket(plain.sock, server_side=True)))
+    upstream.read_head()
+    assert asked == ["upstream.test"]
+    client.close()
+
+
+WRONG = [
+    (b"/verified", "named"),
+    (b"/verified", "stranger"),
+    (b"/named", "local"),
+    (b"/wrongname", "named"),
+    (b"/system", "local"),
+]
+
+
+@pytest.mark.parametrize(("path", "paper"), WRONG)
+def test_a_wss_upstream_with_the_wrong_certificate_is_502_and_hears_nothing(
+    stage: Stage, papers: Papers, path: bytes, paper: str
+) -> None:
+    client = stage.ask(path, b"Cookie: secret")
+    heard = b""
+    with contextlib.suppress(ssl.SSLError, ConnectionError):  # the relay ends the handshake
+        heard = accept_tls(stage, getattr(papers, paper)).read_what_comes()
+    check_own_answer(read_answer(client), 502)
+    assert heard == b""
+
+
+def test_a_wss_upstream_that_speaks_plain_is_502(stage: Stage) -> None:
+    client = stage.ask(b"/verified")
+    upstream = stage.accept()
+    upstream.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    check_own_answer(read_answer(client), 502)
+
+
+def test_a_wss_upstream_that_never_shakes_hands_is_504(stage: Stage) -> None:
+    client = stage.ask(b"/verified")
+    upstream = stage.accept()
+    check_own_answer(read_answer(client), 504)
+    upstream.wait_until_gone()
+
+
+def test_the_relay_shows_its_certificate_to_an_upstream_that_asks(
+    stage: Stage, papers: Papers
+) -> None:
+    client = stage.ask(b"/shown")
+    upstream = accept_tls(stage, papers.local, client_ca=papers.ca)
+    shown = upstream.sock.getpeercert()  # type: ignore[attr-defined]
+    assert ("DNS", "client.test") in shown["subjectAltName"]
+    upstream.read_head()
+    upstream.send(switching())
+    assert client.read_head().startswith(b"HTTP/1.1 101 ")
+    end_normally(client, upstream)
+
+
+def test_without_a_certificate_an_upstream_that_asks_for_one_is_502(
+    stage: Stage, papers: Papers
+) -> None:
+    client = stage.ask(b"/verified")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        accept_tls(stage, papers.local, client_ca=papers.ca)
+    stage._open[-1].close()
+    check_own_answer(read_answer(client), 502)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_wss_upstream_that_vanishes_is_1011(stage: Stage, papers: Papers, how: str) -> None:
+    client = stage.ask(b"/verified")
+    upstream = accept_tls(stage, papers.local)
+    upstream.read_head()
+    upstream.send(switching() + frame_head(0x80 | BINARY, 10_000) + b"cut")
+    client.read_head()
+    if how == "reset":
+        upstream.reset()
+    else:
+        upstream.close()
+    assert read_data(client).close_code == 1011
+
+
+def test_a_body_until_eof_without_close_notify_never_looks_whole(
+    stage: Stage, papers: Papers
+) -> None:
+    client = stage.ask(b"/verified")
+    upstream = accept_tls(stage, papers.local)
+    upstream.read_head()
+    upstream.send(b"HTTP/1.1 403 No\r\n\r\npartial")
+    client.read_head()
+    assert client.read(7) == b"partial"
+    upstream.close()  # TCP ends, TLS does not
+    with pytest.raises(ConnectionResetError):
+        client.read_to_end()
+    stage.works()  # meanwhile a failure shows in the relay's log
+
+
+def test_no_descriptor_is_left_after_thirty_tls_clients_of_every_kind(
+    stage: Stage, papers: Papers
+) -> None:
+    baseline = fd_count(stage.relay.pid)
+    for _ in range(10):
+        client, upstream = tls_session(stage, papers)
+        end_normally(client, upstream)
+        connect_tls(stage, trusting(papers)).close()
+        client, upstream = tls_session(stage, papers)
+        client.send(masked(TEXT | 0x10, MASK))
+        client.close()
+        upstream.close()
+    wait_until(lambda: fd_count(stage.relay.pid) <= baseline, "the end of all connections")
+    stage.works()

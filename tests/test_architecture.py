@@ -1,0 +1,167 @@
+"""Who may import whom, and what a package must hold."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wsrelay
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGE = PROJECT / "wsrelay"
+PURE = ["wsrelay.wire", "wsrelay.config", "wsrelay.balancers", "wsrelay.pools.pool"]
+FOREIGN = ["twisted.internet", "autobahn", "txaio", "asyncio"]
+
+WALK = """
+import importlib, pkgutil, sys
+for name in sys.argv[1].split(","):
+    module = importlib.import_module(name)
+    for each in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
+        importlib.import_module(each.name)
+loaded = sorted(n for n in sys.modules if any((n + ".").startswith(f + ".") for f in sys.argv[2:]))
+print(" ".join(loaded))
+"""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Parse every module of the package; yield its dotted name and its tree."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        yield name, ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports_of(name: str, tree: ast.Module) -> set[str]:
+    """Return all that a module imports, in functions and under TYPE_CHECKING too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            assert node.module is not None
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def is_under(name: str, *packages: str) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in packages)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_package_does_not_even_load_the_reactors_world(name: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WALK, name, *FOREIGN],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    # Twisted's deferreds are a package of twisted.internet: pure code has no use for them.
+    assert ran.stdout.split() == []
+
+
+def test_that_check_notices_what_is_not_pure() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WALK, "wsrelay.pools.choosing", *FOREIGN],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "twisted.internet.defer" in ran.stdout.split()
+
+
+def test_autobahn_is_imported_by_the_relay_and_the_demo_only() -> None:
+    importers = {
+        name
+        for name, tree in modules()
+        if any(is_under(each, "autobahn") for each in imports_of(name, tree))
+    }
+    assert importers, "the scan finds nothing"
+    assert {
+        name for name in importers if not is_under(name, "wsrelay.relay", "wsrelay.demo")
+    } == set()
+
+
+def test_nothing_imports_the_command_lines() -> None:
+    importers = {
+        name
+        for name, tree in modules()
+        if any(is_under(each, "wsrelay.tap", "wsrelay.cli") for each in imports_of(name, tree))
+    }
+    assert importers == set()
+
+
+def test_the_relay_does_not_know_how_a_file_is_read() -> None:
+    allowed = ("wsrelay.config.model",)
+    for name, tree in modules():
+        if is_under(name, "wsrelay.relay"):
+            config = [each for each in imports_of(name, tree) if is_under(each, "wsrelay.config")]
+            assert [each for each in config if not is_under(each, *allowed)] == [], name
+
+
+def test_balancers_know_the_interfaces_only() -> None:
+    for name, tree in modules():
+        if is_under(name, "wsrelay.balancers"):
+            ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
+            allowed = ("wsrelay.interfaces", "wsrelay.balancers")
+            assert [each for each in ours if not is_under(each, *allowed)] == [], name
+
+
+def test_wire_knows_nothing_of_the_rest() -> None:
+    for name, tree in modules():
+        if is_under(name, "wsrelay.wire"):
+            ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
+            assert [each for each in ours if not is_under(each, "wsrelay.wire")] == [], name
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Imports that run at load time, those for annotations left out, have no circle."""
+    trees = dict(modules())
+    graph = {name: _loads(name, tree) & set(trees) - {name} for name, tree in trees.items()}
+    done: set[str] = set()
+    while len(done) < len(graph):
+        ready = {name for name in graph if name not in done and graph[name] <= done}
+        assert ready, f"a circle among {sorted(set(graph) - done)}"
+        done |= ready
+
+
+def _loads(name: str, tree: ast.Module) -> set[str]:
+    """Return what loading a module loads; a package's own `__init__` is not looked at."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= imports_of(name, ast.Module([node], []))
+    return found
+
+
+def test_the_plugin_folder_is_no_package_of_ours() -> None:
+    assert (PROJECT / "twisted" / "plugins").is_dir()
+    assert not (PROJECT / "twisted" / "__init__.py").exists()
+    assert not (PROJECT / "twisted" / "plugins" / "__init__.py").exists()
+
+
+def test_setup_cfg_lists_every_package() -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(PROJECT / "setup.cfg", encoding="utf-8")
+    listed = parser["options"]["packages"].split()
+    found = [
+        each.name for each in pkgutil.walk_packages(wsrelay.__path__, "wsrelay.") if each.ispkg
+    ]
+    assert sorted(listed) == sorted(["wsrelay", "twisted.plugins", *found])
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
