@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from constantly import NamedConstant
@@ -35,8 +36,10 @@ def write_stdout(text: str) -> None:
     """
     Write a line to the real standard output.
 
-    Not ``print``: twistd puts its own log in the place of ``sys.stdout``.
+    Not ``print``: twistd puts its own log in the place of ``sys.stdout``.  When nobody
+    reads it any more, or a disk is full, the line is lost and the service goes on.
     """
     if sys.__stdout__ is not None:
-        sys.__stdout__.write(text + "\n")
-        sys.__stdout__.flush()
+        with suppress(OSError, ValueError):
+            sys.__stdout__.write(text + "\n")
+            sys.__stdout__.flush()

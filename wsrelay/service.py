@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from wsrelay import __version__
@@ -21,6 +22,10 @@ from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls import listener_context
 
 log = Logger()
+
+
+class CannotStartError(Exception):
+    """The service cannot begin; the text says what to mend."""
 
 
 class ListenerService(Service):
@@ -36,21 +41,23 @@ class ListenerService(Service):
         self._endpoint = endpoint
         self._factory = factory
         self._bound: Deferred[Any] | None = None
+        self._failure: Failure | None = None
 
     @override
     def privilegedStartService(self) -> None:
         """
         Bind.
 
-        :raises CannotListenError: the address is taken, or may not be bound.
+        :raises CannotStartError: the address is taken, or may not be bound.
         """
         super().privilegedStartService()
-        raised: list[Any] = []
         self._bound = self._endpoint.listen(self._factory)
-        self._bound.addCallbacks(self._listens, raised.append)
-        if raised:
-            self._bound = None
-            raised[0].raiseException()
+        self._bound.addCallbacks(self._listens, self._cannot_listen)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise CannotStartError(
+                f"listener {self.name} cannot listen: {failure.getErrorMessage()}"
+            ) from failure.value
 
     @override
     def startService(self) -> None:
@@ -61,11 +68,19 @@ class ListenerService(Service):
     @override
     def stopService(self) -> Deferred[Any] | None:
         super().stopService()
-        port, self.port, self._bound = self.port, None, None
+        port, self.port, bound, self._bound = self.port, None, self._bound, None
+        if bound is not None:
+            bound.cancel()
         return port.stopListening() if port is not None else None
 
     def _listens(self, port: IListeningPort) -> None:
         self.port = port
+
+    def _cannot_listen(self, failure: Failure) -> None:
+        self._failure = failure
+        self._bound = None
+        if not failure.check(CancelledError):
+            log.error("listener {name}: {why}", name=self.name, why=failure.getErrorMessage())
 
 
 class RelayService(MultiService):
@@ -108,12 +123,21 @@ class RelayService(MultiService):
 
     @override
     def privilegedStartService(self) -> None:
-        self.access_log.open()
+        """
+        Open the access log and bind the listeners.
+
+        :raises CannotStartError: one of them cannot be.
+        """
+        try:
+            self.access_log.open()
+        except OSError as error:
+            raise CannotStartError(f"the access log cannot be opened: {error}") from error
         super().privilegedStartService()
 
     @override
     def startService(self) -> None:
         set_level(self.config.log.level)
+        self.relay.is_draining, self.relay.on_empty = False, None
         super().startService()
         for name, port in self.ports.items():
             log.info("listener {name} on {address}", name=name, address=port.getHost())

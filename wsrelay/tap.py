@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.python import usage
 from typing_extensions import override
 
@@ -25,7 +25,7 @@ from wsrelay.config.model import (
 from wsrelay.demo.service import PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
 from wsrelay.log import Logger, write_stdout
 from wsrelay.plugins import find_balancers
-from wsrelay.service import RelayService
+from wsrelay.service import CannotStartError, RelayService
 
 log = Logger()
 
@@ -97,16 +97,25 @@ class TwistdRelayService(RelayService):
 
     SIGTERM and SIGINT are Twisted's: they stop the service, which drains.  A second one
     ends the drain.  SIGHUP opens the access log anew.
+
+    :param pidfile: to be removed when the service cannot start in the foreground; None in
+        the background, where twistd does that and tells its parent, if it gets an exception.
     """
+
+    def __init__(self, *arguments: Any, pidfile: str | None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pidfile = pidfile
 
     @override
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
-            raise SystemExit(f"wsrelay cannot listen: {error}") from error
-        except OSError as error:
-            raise SystemExit(f"wsrelay cannot open its access log: {error}") from error
+        except CannotStartError as error:
+            if self._pidfile is None:
+                raise
+            with contextlib.suppress(OSError):
+                os.remove(self._pidfile)
+            raise SystemExit(f"wsrelay: {error}") from error
 
     @override
     def startService(self) -> None:
@@ -132,24 +141,26 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
     """Make what twistd runs."""
     from twisted.internet import reactor
 
-    # twistd's own log is on standard output only in the foreground without --logfile.
     parent: Any = options.parent or {}
-    to_stdout = bool(parent.get("nodaemon")) and not (
-        parent.get("logfile") or parent.get("syslog") or parent.get("logger")
-    )
+    foreground = bool(parent.get("nodaemon"))
+    pidfile = (parent.get("pidfile") or "") if foreground else None
     if options["demo"]:
-        return _make_demo(reactor)
+        return _make_demo(reactor, pidfile)
     assert options.config is not None
-    return TwistdRelayService(options.config, reactor, to_stdout=to_stdout)
+    # twistd's own log is on standard output only in the foreground without --logfile.
+    elsewhere = parent.get("logfile") or parent.get("syslog") or parent.get("logger")
+    return TwistdRelayService(
+        options.config, reactor, to_stdout=foreground and not elsewhere, pidfile=pidfile
+    )
 
 
-def _make_demo(reactor: Any) -> MultiService:
+def _make_demo(reactor: Any, pidfile: str | None) -> MultiService:
     """Put a relay in front of the demo's upstreams."""
     relay_port = free_port(RELAY_PORT)
     demo = make_demo(reactor, relay_port, free_port(PAGE_PORT))
     service = MultiService()
     demo.service.setServiceParent(service)
-    relay = TwistdRelayService(_demo_config(demo, relay_port), reactor)
+    relay = TwistdRelayService(_demo_config(demo, relay_port), reactor, pidfile=pidfile)
     relay.setServiceParent(service)
     reactor.callWhenRunning(_say_hello, demo)
     return service

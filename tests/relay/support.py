@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -49,10 +50,18 @@ CLIENT_ADDRESS = IPv4Address("TCP", "192.0.2.7", 50123)
 LOCAL_ADDRESS = IPv4Address("TCP", "192.0.2.1", 8080)
 
 
-QUIET, _QUIET_WRITER = os.pipe()
-HUNG_UP, _gone = os.pipe()
-os.close(_gone)
-# What a FakeTransport's descriptor is: one on which nothing happens, and one that was reset.
+def _make_descriptors() -> tuple[int, int]:
+    """Return a connection's descriptor on which nothing happens, and one that was reset."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        quiet, reset = (socket.create_connection(server.getsockname()) for _ in range(2))
+        quiet_peer, reset_peer = server.accept()[0], server.accept()[0]
+    quiet_peer.detach()  # stays open as long as the process
+    reset_peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset_peer.close()
+    return quiet.detach(), reset.detach()
+
+
+QUIET, HUNG_UP = _make_descriptors()
 
 
 @define(eq=False)

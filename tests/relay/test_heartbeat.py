@@ -339,3 +339,19 @@ class IdleTests(SynchronousTestCase):
         pair.end(UPSTREAM)
         pair.end(CLIENT)
         pair.assert_over()
+
+
+class BlockedTests(SynchronousTestCase):
+    """A leg that takes nothing more and says nothing."""
+
+    def test_a_dead_leg_that_is_full_is_late_after_one_timeout(self) -> None:
+        pair = Conversation(ALIVE)
+        pair.leg(CLIENT).stalled = True
+        pair.send(UPSTREAM, frame_from(UPSTREAM, BINARY, bytes(200_000)))
+        limit = ALIVE.keepalive + ALIVE.keepalive_timeout
+        waited = 0.0
+        while pair.session.cause is None and waited < 3 * limit:
+            pair.advance(0.25)
+            waited += 0.25
+        self.assertLessEqual(waited, limit + 0.25)
+        self.assertEqual(pair.initiator(), "relay:pong")

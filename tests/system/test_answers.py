@@ -414,6 +414,7 @@ def test_frames_behind_a_broken_101_never_reach_the_client(stage: Stage) -> None
 def test_a_refused_connection_is_502_with_retry_after(stage: Stage) -> None:
     answer = read_answer(stage.ask(b"/closed"))
     check_own_answer(answer, 502)
+    assert answer.get(b"Retry-After")
 
 
 def test_an_upstream_that_hangs_is_504(stage: Stage) -> None:

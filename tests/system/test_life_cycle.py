@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -268,6 +269,59 @@ def test_a_port_in_use_is_a_clear_line(upstream: RawUpstream, tmp_path: Path) ->
     assert f"127.0.0.1:{upstream.port}" in said
     assert "in use" in said
     assert "Traceback" not in said
+
+
+def test_a_daemon_that_cannot_listen_says_so_and_leaves_nothing(
+    upstream: RawUpstream, tmp_path: Path
+) -> None:
+    text = ini("ws://127.0.0.1:1").replace("tcp:0", f"tcp:{upstream.port}")
+    (tmp_path / "relay.ini").write_text(text)
+    options = ("--pidfile=relay.pid", "--logfile=relay.log")
+    done = run_twistd(tmp_path, *options, "wsrelay", "--config", "relay.ini")
+    assert done.returncode == 1
+    assert f"listener main cannot listen: Couldn't listen on 127.0.0.1:{upstream.port}" in (
+        done.stdout + done.stderr
+    )
+    assert not (tmp_path / "relay.pid").exists()
+
+
+def test_a_socket_that_cannot_be_made_is_named_and_the_pid_file_goes(tmp_path: Path) -> None:
+    options = ("-n", "--pidfile=relay.pid", "wsrelay")
+    what = ("--listen", "unix:/nonexistent/r.sock", "--upstream", "ws://127.0.0.1:1")
+    done = run_twistd(tmp_path, *options, *what)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr  # twistd's own log has taken standard error by then
+    assert "wsrelay: listener default cannot listen" in said
+    assert "/nonexistent/r.sock" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "relay.pid").exists()
+
+
+def test_nobody_reads_standard_output_any_more(upstream: RawUpstream, tmp_path: Path) -> None:
+    port = free_port()
+    text = ini(upstream.url, relay="drain_timeout = 0s").replace("tcp:0", f"tcp:{port}")
+    (tmp_path / "relay.ini").write_text(text)
+    command = [TWISTD, "-n", "--pidfile=", "wsrelay", "--config", "relay.ini"]
+    relay = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
+    try:
+        wait_until(lambda: not refuses(port), "the listening port")
+        assert relay.stdout is not None
+        relay.stdout.close()
+        for _ in range(3):
+            client, other = _session(upstream, port)
+            client.send(masked(BINARY, b"still here?"))
+            assert read_data(other).payload == b"still here?"
+            end_normally(client, other)
+            client.close()
+            other.close()
+        with contextlib.closing(Wire(socket.create_connection(("127.0.0.1", port)))) as bad:
+            bad.send(b"GET / HTTP/1.1\r\n\r\n")
+            check_own_answer(read_answer(bad), 400)
+        relay.terminate()
+        assert relay.wait(PATIENCE) in (0, 1, -signal.SIGTERM)
+    finally:
+        relay.kill()
+        relay.wait()
 
 
 def _ended(pid: int) -> bool:

@@ -313,5 +313,13 @@ def test_an_unusual_but_valid_handshake_reaches_the_upstream(
     assert stage.accept().read_head().startswith(b"GET / HTTP/1.1\r\n")
 
 
+def test_a_refused_client_that_ended_its_half_gets_its_answer(stage: Stage) -> None:
+    client = stage.connect()
+    client.sock.sendall(b"GET / HTTP/1.1\r\nHost: r.test\r\n\r\n")
+    client.shut()
+    check_own_answer(read_answer(client), 426)
+    assert client.read_to_end() == b""
+
+
 def test_after_all_refusals_a_session_still_works(stage: Stage) -> None:
     stage.works()

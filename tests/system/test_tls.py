@@ -253,6 +253,43 @@ def test_a_wss_client_that_reads_nothing_stalls_its_upstream_and_resumes(
     assert received == (chunk * (sent // len(chunk) + 1))[:sent]
 
 
+def test_a_wss_client_that_says_goodbye_to_tls_with_all_unread_is_gone_when_it_reads(
+    stage: Stage, papers: Papers
+) -> None:
+    before = fd_count(stage.relay.pid)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.connect(("127.0.0.1", stage.relay.ports["tls"]))
+    wire = stage.keep(Wire(sock))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trusting(papers).wrap_bio(incoming, outgoing, server_hostname="relay.test")
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            incoming.write(sock.recv(65536))
+    tls.write(handshake())
+    sock.sendall(outgoing.read())
+    upstream = stage.accept()
+    upstream.read_head()
+    upstream.send(switching())
+    upstream.sock.settimeout(1)
+    chunk = frame(BINARY, b"z" * 16_000)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            upstream.sock.sendall(chunk)
+    with contextlib.suppress(ssl.SSLError):
+        tls.unwrap()
+    sock.sendall(outgoing.read())
+    while wire.sock.recv(65536):
+        pass
+    upstream.close()
+    wire.close()
+    wait_until(lambda: fd_count(stage.relay.pid) <= before, "the end of both connections")
+
+
 # towards the upstream
 
 

@@ -165,6 +165,7 @@ class FileSink:
     path: Path
     _file: FileIO | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def open(self) -> None:
         """
@@ -172,6 +173,7 @@ class FileSink:
 
         :raises OSError: it cannot be.
         """
+        self._closed = False
         # Unbuffered: a line costs one write, and none is left over for close() to fail on.
         self._file = self.path.open("ab", buffering=0)
 
@@ -187,13 +189,16 @@ class FileSink:
             old.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; lines that come later are lost."""
+        self._closed = True
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def write_line(self, line: str) -> None:
         """Append one line."""
+        if self._closed:
+            return
         try:
             if self._file is None:
                 self.open()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import alsoProvides
 
 from wsrelay.config.model import ListenerConfig
 from wsrelay.relay.facts import Facts
@@ -98,18 +99,28 @@ class ClientConnection(Connection):
         self.transport.write(own_answer(status, reason, headers))
         self.end()
 
-    def end(self) -> None:
+    def end(self, linger: float = LINGER) -> None:
         """
         End the connection once the answer is written.
 
         Nothing the client still sends is read as a request: it was told ``close``.
+
+        :param linger: seconds until the connection is aborted.
         """
         self._stop_timer()
         self.is_answered = True
         self.receive = discard
         self.left = nobody
-        self._timer = self.relay.reactor.callLater(LINGER, self.abort)
+        alsoProvides(self, IHalfCloseableProtocol)
+        self._timer = self.relay.reactor.callLater(linger, self.abort)
         end_gently(self.transport)
+
+    def readConnectionLost(self) -> None:  # noqa: N802  called by Twisted
+        """Close, once the answer is written: the client, refused, sends no more."""
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:  # noqa: N802  called by Twisted
+        """Wait for the client to end its half, too."""
 
     def _receive_head(self, data: bytes) -> None:
         self._buffer = data = self._buffer + data

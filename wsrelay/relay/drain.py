@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+GRACE: Final = 1.0
+"""Seconds for aborted sessions to be over; a turn of the reactor is enough."""
+
 REASON: Final = "the relay is stopping"
 
 
@@ -67,7 +70,10 @@ class Drain:
         log.warn("aborting {count} sessions", count=len(self._relay.sessions))
         for session in list(self._relay.sessions.values()):
             session.abort()
-        self._finish()
+        if self._relay.sessions:
+            self._after(GRACE, self._finish)  # on_empty comes before, a turn from now
+        else:
+            self._finish()
 
     def _step(self) -> None:
         """Close the sessions whose turn it is, and plan the next turn."""
@@ -85,10 +91,14 @@ class Drain:
             self._after(max(each.route.close_timeout for each in self._sessions), self.hurry)
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._stop_timer()
         self._timer = self._relay.reactor.callLater(max(seconds, 0.0), action)
 
     def _finish(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
         if not self._done.called:
             self._done.callback(None)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

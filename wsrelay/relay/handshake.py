@@ -70,8 +70,9 @@ class Opening:
     """
     Finds the answer to one client.
 
-    Tells the relay once: `Relay.open_session` or `Relay.refuse`; or nothing, when
-    `cancel` comes first.  *attempts* counts the upstreams that were dialled.
+    Tells the relay once what became of the client: `Relay.open_session` or
+    `Relay.refused`; nothing, when `cancel` comes first.  *attempts* counts the upstreams
+    that were dialled.
     """
 
     relay: Relay
@@ -92,10 +93,14 @@ class Opening:
     _choice_timer: IDelayedCall | None = field(default=None, init=False)
     _refusal: Refusal | None = field(default=None, init=False)
     _problem: Problem | None = field(default=None, init=False)  # the last upstream's
+    _answered: bool = field(default=False, init=False)  # by the upstream, to the client
     _over: bool = field(default=False, init=False)
 
     def begin(self) -> None:
-        """Ask the balancer; called once, and again after each upstream that gave no answer."""
+        """Ask the balancer; called once."""
+        self._guarded(self._choose)
+
+    def _choose(self) -> None:
         try:
             choice = choose(self.pool, self.handshake, self._tried)
         except (NoUpstream, BalancerFailed) as error:
@@ -176,6 +181,9 @@ class Opening:
 
     def upstream_failed(self, problem: Problem) -> None:
         """Try another upstream, unless ``retries`` is used up."""
+        self._guarded(self._try_another, problem)
+
+    def _try_another(self, problem: Problem) -> None:
         assert self.upstream is not None
         log.warn(
             "session {id}: upstream {pool}/{upstream} {what}",
@@ -191,16 +199,14 @@ class Opening:
         if self._over:
             return
         if self.attempts <= self.route.retries:
-            self.begin()
+            self._choose()
         else:
             self._upstreams_failed(problem)
 
     def upstream_answered(self, response: Response, rest: bytes) -> None:
         """Make a session of a valid 101, pass on any other answer."""
-        if response.status == 101:
-            self._take_101(response, rest)
-        else:
-            self._take_refusal(response, rest)
+        take = self._take_101 if response.status == 101 else self._take_refusal
+        self._guarded(take, response, rest)
 
     def _take_101(self, response: Response, rest: bytes) -> None:
         assert self.upstream is not None
@@ -214,10 +220,10 @@ class Opening:
             self._broken(error)
             return
         self.upstream.succeeded()
-        connection, lease = self._connection, self._lease
+        self._answered = True
+        self.relay.open_session(self, response, agreed, self._connection, self._lease, rest)
         self._connection = self._lease = None  # the session's from here on
         self._over = True
-        self.relay.open_session(self, response, agreed, connection, lease, rest)
 
     def _take_refusal(self, response: Response, rest: bytes) -> None:
         assert self.upstream is not None
@@ -229,6 +235,7 @@ class Opening:
             return
         self.upstream.succeeded()
         self._refusal = Refusal(self.relay.reactor, self.route.upstream_handshake_timeout)
+        self._answered = True
         self.relay.refused(self, response.status, "")
         self._refusal.pass_on(self._connection, self.client, response, reader, rest, self.cancel)
 
@@ -245,9 +252,22 @@ class Opening:
         else:
             self._refuse(502, "The upstream gave no valid answer; try again later.")
 
+    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Take a step; called by timers and connections, which could not handle a failure."""
+        try:
+            step(*arguments)
+        except Exception:
+            self._broke(Failure())
+
     def _broke(self, failure: Failure) -> None:
         log.failure("session {id}: the handshake failed", failure, id=self.client.id)
-        self._refuse(500, "The relay failed; its log says how.")
+        if self._over:
+            return
+        self.cancel()
+        if self._answered:
+            self.client.abort()
+        else:
+            self._refuse(500, "The relay failed; its log says how.")
 
     def _refuse(self, status: int, reason: str) -> None:
         self._over = True

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from wsrelay.relay.pump import Pump, Side
@@ -15,6 +15,16 @@ from wsrelay.relay.pump import Pump, Side
 _MARK: Final = os.urandom(8)
 """Begins the payloads of this process, so that they are known from a peer's own pings:
 those of another relay behind this one, for example."""
+
+
+@frozen
+class _Signs:
+    """Signs of life of a leg, at one moment."""
+
+    received: int
+    sent: int
+    stalls: int
+    waiting: bool
 
 
 class HeartbeatOwner(Protocol):
@@ -50,7 +60,7 @@ class Heartbeat:
     _timer: IDelayedCall | None = field(default=None, init=False)
     _payload: bytes = field(default=b"", init=False)  # of the ping under way
     _sent_at: float = field(default=0.0, init=False)
-    _seen: tuple[int, int, int] = field(default=(0, 0, 0), init=False)
+    _seen: _Signs = field(default=_Signs(0, 0, 0, False), init=False)
 
     def start(self) -> None:
         """Begin; the first ping may come early, the others keep their distance."""
@@ -80,20 +90,23 @@ class Heartbeat:
     def _ping(self) -> None:
         self._payload = _MARK + random.getrandbits(32).to_bytes(4, "big")
         self._sent_at = self.reactor.seconds()
-        self._seen = self._signs()
         self.send_ping(self._payload)
+        self._seen = self._signs()
         self._timer = self.reactor.callLater(self.timeout, self._deadline)
 
-    def _signs(self) -> tuple[int, int, int]:
+    def _signs(self) -> _Signs:
         pump, side = self.pump, self.side
-        return pump.received(side), pump.sent(side), pump.stalls(side)
+        waiting = pump.is_waiting(side)
+        return _Signs(pump.received(side), pump.sent(side), pump.stalls(side), waiting)
 
     def _deadline(self) -> None:
-        received, sent, stalls = self._seen
-        self._seen = now_received, now_sent, now_stalls = self._signs()
-        # Bytes sent say something only if they had to wait: else the kernel took them.
-        moves = now_sent != sent and (now_stalls != stalls or self.pump.is_waiting(self.side))
-        if now_received != received or moves or self.pump.is_paused(self.side):
+        before, now = self._seen, self._signs()
+        self._seen = now
+        # What goes out shows life only if it had to wait for the peer: else the kernel took
+        # it, whether anybody is there or not.
+        waited = before.waiting or now.waiting or before.stalls != now.stalls
+        takes = waited and before.sent != now.sent
+        if takes or before.received != now.received or self.pump.is_paused(self.side):
             self._timer = self.reactor.callLater(self.timeout, self._deadline)
         else:
             self._timer = None

@@ -44,6 +44,9 @@ class PumpOwner(Protocol):
     def violated(self, side: Side, violation: Violation) -> None:
         """Learn that *side* broke the protocol or a limit; the rest from it is discarded."""
 
+    def pump_failed(self) -> None:
+        """Learn, inside an exception handler, that the pump cannot go on."""
+
     def leg_lost(self, side: Side) -> None:
         """Learn that *side*'s transport has ended, for whatever reason.  Comes once a leg."""
 

@@ -70,27 +70,35 @@ class _Leg:
     def _handle(self, events: list[Event]) -> None:
         """Do what the scanner found, with the writes of both legs in few pieces."""
         self.corked = self.far.corked = True
-        for event in events:
-            if type(event) is bytes:
-                self.last_data = self.reactor.seconds()
-                self.far.pass_on(event)
-            elif type(event) is Control:
-                self.owner.control_received(self.side, event.frame)
-            elif type(event) is Boundary:
-                self.far.at_boundary()
-            elif type(event) is Violation:
-                self.owner.violated(self.side, event)
-        self.uncork()
-        self.far.uncork()
-        if self.scanner.backlog:
+        try:
+            for event in events:
+                self._handle_one(event)
+        finally:
+            self.uncork()
+            self.far.uncork()
+        if self.scanner.backlog or self.paused:
             self.update_reading()
+
+    def _handle_one(self, event: Event) -> None:
+        if type(event) is bytes:
+            self.last_data = self.reactor.seconds()
+            self.far.pass_on(event)
+        elif type(event) is Control:
+            self.owner.control_received(self.side, event.frame)
+        elif type(event) is Boundary:
+            self.far.at_boundary()
+        elif type(event) is Violation:
+            self.owner.violated(self.side, event)
 
     def _go_on(self) -> None:
         """Handle more of what was read already, one turn of the reactor later."""
         self._turn = None
-        if self.may_be_read:
+        if not self.may_be_read:
+            return
+        try:
             self._handle(self.scanner.feed(b""))
-            self.update_reading()
+        except Exception:
+            self.owner.pump_failed()
 
     # what goes to this leg
 
@@ -110,7 +118,7 @@ class _Leg:
 
     def pass_on(self, data: bytes) -> None:
         """Write the far leg's data."""
-        if not self.finished or self.waiting:
+        if not self.finished or self.waiting:  # takes_data, without a call for each frame
             self._write(data)
 
     def send(self, frame: bytes) -> None:
@@ -200,6 +208,9 @@ class _Leg:
 
     def resumeProducing(self) -> None:  # noqa: N802  called by the transport
         """Go on: this leg has taken what was written."""
+        # A TLS transport that is closing meanwhile would forget to, waiting for its producer.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
         self.blocked = False
         if not self.waiting:
             self.answers = 0
@@ -224,7 +235,9 @@ class _Leg:
         self.transport.abortConnection()
 
     def lost(self) -> None:
-        """Let go of a transport that has ended."""
+        """Let go of a transport that has ended, after what it still had to say."""
+        while self.scanner.backlog:
+            self._handle(self.scanner.feed(b""))
         self.gone = True
         self.blocked = False
         _cancel(self._turn)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from wsrelay.relay.transports import nobody
 from wsrelay.wire.body import LAST_CHUNK, BodyReader, ChunkedBody, encode_chunk
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
     from wsrelay.relay.upstream import UpstreamConnection
 
 
+CLIENT_PATIENCE: Final = 60.0
+"""Seconds that a client may take for what the relay holds of the body, 128 KiB at most."""
+
+
+@implementer(IPushProducer)
 @define(eq=False)
 class Refusal:
     """
-    Streams one body from an upstream to a client, which is not read meanwhile.
+    Streams one body from an upstream to a client, as fast as the slower of the two.
 
     The client learns of a body that broke off in the only way HTTP/1.1 has: its
     connection is reset instead of ended.
 
-    :param patience: seconds that may pass without a byte of the body.
+    :param patience: seconds that the upstream may let pass without a byte of the body.
     """
 
     reactor: Any
@@ -60,8 +66,21 @@ class Refusal:
         upstream.lost = self._lost
         client.left = self._client_left
         client.transport.write(refusal_head(response, reader))
-        client.transport.registerProducer(upstream.transport, True)
+        client.transport.registerProducer(self, True)
         self._receive(rest)
+
+    def pauseProducing(self) -> None:  # noqa: N802  called by the client's transport
+        """Wait: the client takes no more for now."""
+        self._upstream.transport.pauseProducing()
+        self._timer.reset(CLIENT_PATIENCE)
+
+    def resumeProducing(self) -> None:  # noqa: N802  called by the client's transport
+        """Go on: the client has taken what was written."""
+        self._upstream.transport.resumeProducing()
+        self._timer.reset(self.patience)
+
+    def stopProducing(self) -> None:  # noqa: N802  called by the client's transport
+        """Do nothing: `_client_left` is called, too."""
 
     def _receive(self, data: bytes) -> None:
         self._timer.reset(self.patience)
@@ -86,7 +105,7 @@ class Refusal:
 
     def _end(self) -> None:
         self._finish()
-        self._client.end()
+        self._client.end(CLIENT_PATIENCE)
 
     def _broke_off(self) -> None:
         self._finish()

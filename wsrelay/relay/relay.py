@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field
+from twisted.python.failure import Failure
 
 from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig
 from wsrelay.log import Logger
@@ -76,12 +77,12 @@ class Relay:
         client.facts = facts = _facts(client, request, route, address)
         offer = check_handshake(request) if request.wants_websocket else None
         if route is None:
-            self._answer(client, facts, 404, "No route leads from this host and path.")
+            self._answer(client, 404, "No route leads from this host and path.")
         elif offer is None:
             reason = "Only websocket handshakes are answered here; connect with a websocket."
-            self._answer(client, facts, 426, reason)
+            self._answer(client, 426, reason)
         elif self.is_draining:
-            self._answer(client, facts, 503, "The relay is stopping; connect again.")
+            self._answer(client, 503, "The relay is stopping; connect again.")
         else:
             opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
@@ -146,9 +147,11 @@ class Relay:
         def ended(session: Session) -> None:
             lease.release()
             del self.sessions[session.id]
-            self.observer.session_ended(facts, session)
-            if not self.sessions and self.on_empty is not None:
-                self.on_empty()
+            try:
+                self.observer.session_ended(facts, session)
+            finally:
+                if not self.sessions and self.on_empty is not None:
+                    self.on_empty()
 
         session = Session(client.id, route, lease.upstream, self.reactor, facts, ended)
         session.join(
@@ -158,41 +161,48 @@ class Relay:
         for each, side in ((client, Side.CLIENT), (connection, Side.UPSTREAM)):
             each.receive = session.pump.received_from(side)
             each.lost = _loser(session, side)
-        client.transport.write(client_response_head(response))
-        client.transport.resumeProducing()
-        self.observer.session_opened(facts)
-        session.start(client.take_early(), rest)
+        try:
+            client.transport.write(client_response_head(response))
+            client.transport.resumeProducing()
+            self.observer.session_opened(facts)
+            session.start(client.take_early(), rest)
+        except Exception:
+            log.failure("session {id}: could not be started", id=session.id)
+            session.abort()
 
     def refused(self, opening: Opening, status: int, reason: str) -> None:
         """Note that an opening ended without a session."""
         self.observer.refused(self._complete(opening, status), reason)
 
     def refused_early(self, client: ClientConnection, status: int, reason: str) -> None:
-        """Note that a client was refused before its request could be read."""
+        """Note that a client was refused before an upstream was looked for."""
         facts = client.facts or Facts(client.id, client.listener.config.name, client.peer_name)
-        facts.status = status
+        self._conclude(facts, client, status)
         self.observer.refused(facts, reason)
 
-    def _answer(self, client: ClientConnection, facts: Facts, status: int, reason: str) -> None:
-        facts.status = status
-        self.observer.refused(facts, reason)
+    def _answer(self, client: ClientConnection, status: int, reason: str) -> None:
+        self.refused_early(client, status, reason)
         client.answer(status, reason, RETRY_AFTER if status == 503 else ())
 
     def _complete(self, opening: Opening, status: int) -> Facts:
         self.openings.discard(opening)
         facts = opening.facts
-        facts.status, facts.attempts = status, opening.attempts
+        facts.attempts = opening.attempts
         facts.pool = opening.pool.name
         facts.upstream = opening.upstream.name if opening.upstream is not None else ""
-        facts.handshake_ms = (self.reactor.seconds() - opening.client.started_at) * 1000
+        self._conclude(facts, opening.client, status)
         return facts
+
+    def _conclude(self, facts: Facts, client: ClientConnection, status: int) -> None:
+        facts.status = status
+        facts.handshake_ms = (self.reactor.seconds() - client.started_at) * 1000
 
 
 def _routes_of(routes: Iterable[RouteConfig], listener: str) -> list[RouteConfig]:
     return [route for route in routes if not route.listeners or listener in route.listeners]
 
 
-def _loser(session: Session, side: Side) -> Any:
+def _loser(session: Session, side: Side) -> Callable[[Failure], None]:
     pump = session.pump
     return lambda reason: pump.lost(side)
 

@@ -151,6 +151,11 @@ class Session:
         self._tell(side.other, LOST_CODE[side], _lost_reason(side, "broke the protocol"))
         self._settle()
 
+    def pump_failed(self) -> None:
+        """Log the exception that is being handled, and end both legs at once."""
+        log.failure("session {id}: the pump failed", id=self.id)
+        self.abort()
+
     def leg_lost(self, side: Side) -> None:
         """Say goodbye to the other leg when one has ended."""
         end, other = self._ends[side], self._ends[side.other]

@@ -86,7 +86,9 @@ def is_reset(transport: Any) -> bool:
     """
     poller = select.poll()
     poller.register(transport.fileno(), 0)  # errors and hang-ups are always told
-    return bool(poller.poll(0))
+    # Not POLLHUP: on a unix socket it says no more than that the peer closed, and what it
+    # sent before may still be there to read.
+    return any(event & select.POLLERR for _, event in poller.poll(0))
 
 
 def end_gently(transport: Any) -> None:

@@ -32,7 +32,11 @@ class Problem:
 
 
 class AnswerTaker(Protocol):
-    """What an `UpstreamConnection` tells the handshake that dialled it: one of two, once."""
+    """
+    What an `UpstreamConnection` tells the handshake that dialled it.
+
+    One of the two, once, unless the connection is abandoned before.
+    """
 
     def upstream_answered(self, response: Response, rest: bytes) -> None:
         """Take the answer, and what came behind its head."""
@@ -70,7 +74,7 @@ class UpstreamConnection(Connection):
         self.id = id
         self.receive = self._receive_head
         self.lost = self._lost_early
-        self._taker = taker
+        self._taker: AnswerTaker | None = taker
         self._head = head
         self._answer_timeout = answer_timeout
         self._reactor = reactor
@@ -93,6 +97,7 @@ class UpstreamConnection(Connection):
             self.abort()
         elif self._cancel is not None:
             self._cancel()
+        self._cancel = None
 
     # what Twisted asks of a client factory
 
@@ -125,11 +130,13 @@ class UpstreamConnection(Connection):
     @override
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._cancel = None
         if self._done:
             self.transport.abortConnection()
             return
         self._timer.reset(self._answer_timeout)
-        self.transport.write(self._head)
+        head, self._head = self._head, b""
+        self.transport.write(head)
 
     def failed_to_connect(self, reason: Failure) -> None:
         """Report that nobody took the connection."""
@@ -166,15 +173,21 @@ class UpstreamConnection(Connection):
             return  # RFC 9110 section 15.2: another answer follows
         self._finish()
         rest, self._buffer = self._buffer, b""
-        self._taker.upstream_answered(response, rest)
+        taker, self._taker = self._taker, None
+        if taker is not None:
+            taker.upstream_answered(response, rest)
 
     def _fail(self, status: int, what: str) -> None:
         if not self._done:
+            taker, self._taker = self._taker, None
             self.abandon()
-            self._taker.upstream_failed(Problem(status, what))
+            if taker is not None:
+                taker.upstream_failed(Problem(status, what))
 
     def _finish(self) -> None:
+        # A session may last for days: nothing of the handshake stays with its connection.
         self._done = True
+        self._head = b""
         if self._timer.active():
             self._timer.cancel()
 
