@@ -23,7 +23,8 @@ from tests.relay.support import (
     settle,
 )
 from wsrelay.relay.pump import PumpOptions, Side
-from wsrelay.relay.python_pump import MAX_WAITING, WATCH, PythonPump
+from wsrelay.relay.python_leg import MAX_WAITING, WATCH
+from wsrelay.relay.python_pump import PythonPump
 from wsrelay.wire.frames import Limits, Violation, encode_frame
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM

@@ -18,6 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from wsrelay.config.model import Network, PathRule
+from wsrelay.wire.close import is_valid_code
 
 Parser = Callable[[str], Any]
 
@@ -160,9 +161,7 @@ def network(text: str) -> Network:
 def close_code(text: str) -> int:
     """Parse a close code that may be sent, RFC 6455 section 7.4."""
     code = int(text) if re.fullmatch("[0-9]{4}", text) else 0
-    if code in range(1000, 1015) and code not in (1004, 1005, 1006):
-        return code
-    if code in range(3000, 5000):
+    if is_valid_code(code):
         return code
     raise ValueError(
         f"'{text}' cannot be sent as a close code; expected 1000-1003, 1007-1014 or 3000-4999"

@@ -303,7 +303,7 @@ def _cancel(timer: IDelayedCall | None) -> None:
 
 
 def _word(violation: Violation, side: Side) -> str:
-    kind = "too-big" if violation.code == 1009 else "protocol"
+    kind = "too-big" if violation.code == close.TOO_BIG else "protocol"
     return f"{kind}-{side.value}"
 
 

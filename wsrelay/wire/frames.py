@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from wsrelay.wire.close import PROTOCOL_ERROR, TOO_BIG
+
 DEFLATE_BITS: Final = 0x40
 """Reserved bits that permessage-deflate gives a meaning: RSV1 on a message's first frame."""
 ANY_BITS: Final = 0x70
@@ -25,9 +27,6 @@ PONG: Final = 0xA
 
 MAX_CONTROLS: Final = 256
 """Control frames that one `Scanner.feed` returns; each one costs the relay some work."""
-
-PROTOCOL_ERROR: Final = 1002
-TOO_BIG: Final = 1009
 
 
 @frozen
@@ -141,11 +140,6 @@ class Scanner:
     def mid_frame(self) -> bool:
         """Whether what was passed on ends inside a frame."""
         return self._left > 0
-
-    @property
-    def in_message(self) -> bool:
-        """Whether a fragmented message is open."""
-        return self._in_message
 
     def feed(self, data: bytes) -> list[Event]:
         """

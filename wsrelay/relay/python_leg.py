@@ -1,0 +1,258 @@
+"""One leg of the Python pump: what is read from it, what is written to it, and when."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from wsrelay.relay.pump import PumpOwner, Side
+from wsrelay.relay.transports import end_gently, is_reset
+from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
+
+MAX_COLLECTED: Final = 4096
+"""Bytes of a write that is not copied to go out together with others."""
+
+WATCH: Final = 5.0
+"""Seconds between two looks at a leg that is not being read."""
+
+MAX_WAITING: Final = 16 * 1024
+"""Bytes of the relay's own frames that may wait for a leg before it is no longer read."""
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class PythonLeg:
+    """
+    One transport of the pair.
+
+    As the producer of its own transport it learns when that takes no more; then the
+    far leg is not read until it does.
+    """
+
+    side: Side
+    transport: Any  # ITransport plus what TCP, unix and TLS transports add to it
+    scanner: Scanner
+    owner: PumpOwner
+    reactor: IReactorTime
+    far: PythonLeg = field(init=False)
+    received: int = 0
+    sent: int = 0
+    stalls: int = 0
+    last_data: float = 0.0
+    blocked: bool = False  # the transport takes no more
+    paused: bool = False  # the transport is not being read
+    finished: bool = False  # nothing of the far leg's data goes here any more
+    ending: bool = False  # to be ended as soon as nothing waits for a boundary
+    gone: bool = False
+    corked: bool = False  # small writes are collected
+    collected: bytearray = field(factory=bytearray)
+    waiting: bytearray = field(factory=bytearray)  # frames for the next boundary
+    answers: int = 0  # bytes of the relay's own frames that this leg did not take yet
+    _turn: IDelayedCall | None = None
+    _watch: IDelayedCall | None = None
+
+    # what comes from this leg
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from this leg's transport."""
+        self.received += len(data)
+        events = self.scanner.feed(data)
+        if len(events) == 1 and type(events[0]) is bytes:  # nearly always
+            self.last_data = self.reactor.seconds()
+            self.far.pass_on(events[0])
+        else:
+            self._handle(events)
+
+    def _handle(self, events: list[Event]) -> None:
+        """Do what the scanner found, with the writes of both legs in few pieces."""
+        self.corked = self.far.corked = True
+        try:
+            for event in events:
+                self._handle_one(event)
+        finally:
+            self.uncork()
+            self.far.uncork()
+        if self.scanner.backlog or self.paused:
+            self.update_reading()
+
+    def _handle_one(self, event: Event) -> None:
+        if type(event) is bytes:
+            self.last_data = self.reactor.seconds()
+            self.far.pass_on(event)
+        elif type(event) is Control:
+            self.owner.control_received(self.side, event.frame)
+        elif type(event) is Boundary:
+            self.far.at_boundary()
+        elif type(event) is Violation:
+            self.owner.violated(self.side, event)
+
+    def _go_on(self) -> None:
+        """Handle more of what was read already, one turn of the reactor later."""
+        self._turn = None
+        if not self.may_be_read:
+            return
+        try:
+            self._handle(self.scanner.feed(b""))
+        except Exception:
+            self.owner.pump_failed()
+
+    # what goes to this leg
+
+    @property
+    def takes_data(self) -> bool:
+        """
+        Whether the far leg's data still goes here.
+
+        A close frame that waits for a boundary must not stop the frame before it.
+        """
+        return not self.finished or bool(self.waiting)
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether this leg has got a part of a frame."""
+        return self.far.scanner.mid_frame and self.takes_data
+
+    def pass_on(self, data: bytes) -> None:
+        """Write the far leg's data."""
+        if not self.finished or self.waiting:  # takes_data, without a call for each frame
+            self._write(data)
+
+    def send(self, frame: bytes) -> None:
+        """Write a frame of the relay's own, now or at the next boundary."""
+        if self.mid_frame:
+            if not self.waiting:
+                self.stalls += 1
+            self.waiting += frame
+        else:
+            self._write(frame)
+        if self.waiting or self.blocked:
+            self.answers += len(frame)
+            self.update_reading()
+
+    def at_boundary(self) -> None:
+        """Write what waited for the far leg's frame to end."""
+        if not self.waiting:
+            return
+        frames = bytes(self.waiting)
+        self.waiting.clear()
+        self.answers = 0
+        self._write(frames)
+        self.update_reading()
+        self.far.update_reading()
+        if self.ending:
+            self.shut()
+
+    def _write(self, data: bytes) -> None:
+        self.sent += len(data)
+        if not self.corked:
+            self.transport.write(data)
+        elif len(data) < MAX_COLLECTED:
+            self.collected += data
+        else:
+            self._write_collected()
+            self.transport.write(data)
+
+    def uncork(self) -> None:
+        """Write what was collected."""
+        self.corked = False
+        self._write_collected()
+
+    def _write_collected(self) -> None:
+        if self.collected:
+            data = bytes(self.collected)
+            self.collected.clear()
+            self.transport.write(data)
+
+    # flow control
+
+    @property
+    def may_be_read(self) -> bool:
+        """Whether what this leg sends has somewhere to go."""
+        return not self.gone and not (
+            (self.far.blocked and self.far.takes_data) or self.answers > MAX_WAITING
+        )
+
+    def update_reading(self) -> None:
+        """Read this leg, or do not."""
+        may_be_read = self.may_be_read
+        paused = not self.gone and (self.scanner.backlog or not may_be_read)
+        if self.scanner.backlog and may_be_read and self._turn is None:
+            self._turn = self.reactor.callLater(0, self._go_on)
+        if paused == self.paused:
+            return
+        self.paused = paused
+        if paused:
+            self.transport.pauseProducing()
+            self._watch = self.reactor.callLater(WATCH, self._look)
+        else:
+            _cancel(self._watch)
+            if not self.gone:
+                self.transport.resumeProducing()
+
+    def _look(self) -> None:
+        """See whether a leg that is not being read has been reset meanwhile."""
+        if is_reset(self.transport):
+            self.abort()
+        else:
+            self._watch = self.reactor.callLater(WATCH, self._look)
+
+    def pauseProducing(self) -> None:  # noqa: N802  called by the transport
+        """Wait: this leg takes no more for now."""
+        self.blocked = True
+        self.stalls += 1
+        self.far.update_reading()
+
+    def resumeProducing(self) -> None:  # noqa: N802  called by the transport
+        """Go on: this leg has taken what was written."""
+        # A TLS transport that is closing meanwhile would forget to, waiting for its producer.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+        self.blocked = False
+        if not self.waiting:
+            self.answers = 0
+        self.far.update_reading()
+        self.update_reading()
+
+    def stopProducing(self) -> None:  # noqa: N802  called by the transport
+        """Do nothing: the transport's owner reports that it ended."""
+
+    # the end
+
+    def shut(self) -> None:
+        """End the transport gently, reading on so that its end is seen."""
+        self.ending = bool(self.waiting)
+        if not self.ending:
+            self._detach()
+            end_gently(self.transport)
+
+    def abort(self) -> None:
+        """End the transport at once."""
+        self._detach()
+        self.transport.abortConnection()
+
+    def lost(self) -> None:
+        """Let go of a transport that has ended, after what it still had to say."""
+        while self.scanner.backlog:
+            self._handle(self.scanner.feed(b""))
+        self.gone = True
+        self.blocked = False
+        _cancel(self._turn)
+        self.update_reading()
+        self.far.update_reading()
+
+    def _detach(self) -> None:
+        """Stop pausing and being paused."""
+        self._write_collected()
+        self.transport.unregisterProducer()
+        self.blocked = False
+        self.answers = 0
+        self.update_reading()
+        self.far.update_reading()
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
