@@ -189,3 +189,10 @@ def test_no_extensions_field_makes_anything_but_names_or_a_field_error(fields: l
     except FieldError:
         return
     assert set("".join(found)) <= {"a", "b"}
+
+
+def test_a_field_is_found_like_an_item_in_any_case() -> None:
+    headers = parse_fields(b"X-User: ann\r\nx-user: bob\r\n")
+    assert headers["x-USER"] == "ann"
+    with pytest.raises(KeyError):
+        headers["x-other"]

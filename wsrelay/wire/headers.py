@@ -81,6 +81,10 @@ class Headers:
         parts = ",".join(self.get_all(name)).lower().split(",")
         return [token for part in parts if (token := part.strip(" \t"))]
 
+    def __getitem__(self, name: str) -> str:
+        """Return the value of the first field called *name*; KeyError: there is none."""
+        return self._index[name.lower()][0].decode("latin-1")
+
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._index
 
