@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 
 from tests.relay.support import PING, PONG, TEXT, Conversation, frame_from, frames_in
 from tests.relay.world import ROUTE, World
 from wsrelay.config.model import LogConfig
+from wsrelay.log import Logger
 from wsrelay.observe.access_log import AccessLog, FileSink, NoLog, make_access_log
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.pump import Side
@@ -343,3 +344,12 @@ def test_off_says_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
         log.close()
     assert events == []
     assert capsys.readouterr().out == ""
+
+
+def test_the_level_of_the_log_does_not_silence_the_access_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Logger, "level", LogLevel.error)
+    with capturedLogs() as events:
+        make_access_log(LogConfig(), to_stdout=False).session_opened(FACTS)
+    assert " open id=1f2e " in events[0]["line"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+from twisted.logger import Logger as TwistedLogger
 
 from wsrelay.config.model import LogConfig
 from wsrelay.log import Logger, write_stdout
@@ -24,7 +25,8 @@ from wsrelay.relay.facts import Facts
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
-log = Logger(namespace="wsrelay.access")
+log = Logger()
+_service_log = TwistedLogger(namespace="wsrelay.access")
 
 _PLAIN = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
 
@@ -212,7 +214,8 @@ class FileSink:
 
 
 def _to_service_log(line: str) -> None:
-    log.info("{line}", line=line)
+    # Not `log`: ``[log] level`` is about the service, and does not silence the access log.
+    _service_log.info("{line}", line=line)
 
 
 def make_access_log(config: LogConfig, *, to_stdout: bool) -> AccessLog | NoLog:
