@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.wsrelay
+TOOLS = $(VENV)/.wsrelay-tools
 PYTEST_ARGS ?=
 
 .PHONY: run test lint types coverage clean
@@ -11,25 +12,31 @@ PYTEST_ARGS ?=
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
 
-test: $(STAMP)
+test: $(TOOLS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(TOOLS)
 	$(BIN)/mypy
 
-coverage: $(STAMP)
+coverage: $(TOOLS)
 	$(BIN)/coverage run -m pytest -m "not peers" $(PYTEST_ARGS)
 	$(BIN)/coverage report --show-missing --skip-covered
 
 $(STAMP): setup.cfg pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "wsrelay needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Installing wsrelay into $(VENV), once; this takes a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(TOOLS): $(STAMP)
+	@echo "Installing what the tests need."
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
 	@touch $@
 

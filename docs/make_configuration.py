@@ -26,6 +26,30 @@ both ``off`` where that makes sense.
 ``wsrelay check relay.ini`` says everything that is wrong with a file, a line each, and
 ``twistd wsrelay`` refuses to start with it.  Options that wsrelay will know but does not act
 on yet are errors, too.
+
+An endpoint is a Twisted server endpoint string:
+
+``tcp:8080``
+    every IPv4 address of this machine
+
+``tcp:8080:interface=127.0.0.1``
+    one address
+
+``tcp6:8080:interface=\\:\\:``
+    every IPv6 address, and on Linux the IPv4 ones, too; colons are escaped
+
+``unix:/run/wsrelay.sock:mode=660``
+    a unix socket
+
+``systemd:domain=INET:index=0``
+    a socket that systemd passed on
+
+TLS is the listener's business, whatever the endpoint::
+
+    [listener:public]
+    endpoint = tcp:443
+    certificate = chat.pem
+    key = chat.key
 """
 
 BALANCERS = """\
@@ -46,7 +70,7 @@ def page() -> str:
 
 def works(kind: Kind) -> list[Option]:
     """Return the options of *kind* that do something in this version."""
-    return [option for option in kind.options.values() if option.only is None]
+    return [option for option in kind.options.values() if option.works]
 
 
 def section(kind: Kind) -> Iterator[str]:

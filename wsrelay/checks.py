@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import serverFromString
 
 from wsrelay.config.checks import Checks
@@ -12,12 +14,15 @@ from wsrelay.config.model import PoolConfig
 from wsrelay.plugins import check_balancer
 from wsrelay.relay.tls import listener_tls, upstream_tls
 
+EXAMPLES: Final = "write for example tcp:8080, tcp:8080:interface=127.0.0.1 or unix:/run/r.sock"
+
 
 def make_checks() -> Checks:
     """Make the checks for `wsrelay.config.load`; the reactor is installed by this."""
     return Checks(
         balancer=check_balancer,
         endpoint=_check_endpoint,
+        access_log=_check_access_log,
         listener_tls=_check_listener_tls,
         upstream_tls=_check_upstream_tls,
     )
@@ -27,13 +32,48 @@ def _check_endpoint(description: str) -> None:
     from twisted.internet import reactor  # installing one earlier would choose it for twistd
 
     whole: Any = reactor
+    _check_tcp(description)
     try:
         serverFromString(whole, description)
     except Exception as error:  # a parser of a plugin may raise anything
         raise ValueError(
-            f"{description!r} is no Twisted server endpoint ({error}); "
-            "write for example tcp:8080 or unix:/run/wsrelay.sock"
+            f"'{description}' is no Twisted server endpoint ({error}); {EXAMPLES}"
         ) from error
+
+
+def _check_tcp(description: str) -> None:
+    """Find the mistakes that Twisted finds too late, or says in Python's words."""
+    kind, _, rest = description.partition(":")
+    if re.fullmatch(r"[\w.\-]*\.[\w.\-]*|localhost|\*|[0-9]*", kind):
+        port = rest if rest.isdigit() else kind if kind.isdigit() else "8080"
+        host = "" if kind.isdigit() or kind in ("", "*") else f":interface={kind}"
+        raise ValueError(f"'{description}' is no endpoint; write tcp:{port}{host}")
+    if kind == "ssl":
+        raise ValueError("write tcp:PORT here, and certificate and key on lines of their own")
+    if kind not in ("tcp", "tcp6"):
+        return
+    port, *words = re.split(r"(?<!\\):", rest)
+    number = port.removeprefix("port=")
+    if not number.isdigit() or int(number) > 65535:
+        raise ValueError(f"'{number}' is no port; expected 0 to 65535, as in {kind}:8080")
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in ("interface", "backlog", "port"):
+            raise ValueError(f"'{word}' is not understood; expected interface=ADDRESS")
+        if name == "interface":
+            _check_interface(value.replace("\\:", ":"), kind)
+
+
+def _check_interface(address: str, kind: str) -> None:
+    is_good = isIPv6Address(address) if kind == "tcp6" else isIPAddress(address)
+    if not is_good:
+        example = r"\:\:1" if kind == "tcp6" else "127.0.0.1"
+        raise ValueError(f"'{address}' is no address; expected one as in interface={example}")
+
+
+def _check_access_log(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent}; make it first")
 
 
 def _check_listener_tls(certificate: Path, key: Path, min_tls: str) -> None:

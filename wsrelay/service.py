@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import MultiService, Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -55,9 +57,9 @@ class ListenerService(Service):
         self._bound.addCallbacks(self._listens, self._cannot_listen)
         failure, self._failure = self._failure, None
         if failure is not None:
-            raise CannotStartError(
-                f"listener {self.name} cannot listen: {failure.getErrorMessage()}"
-            ) from failure.value
+            # Short: twistd tells the parent of a daemon a hundred characters of it.
+            what = _why_not(failure.value)
+            raise CannotStartError(f"cannot {what} (listener {self.name})") from failure.value
 
     @override
     def startService(self) -> None:
@@ -80,7 +82,21 @@ class ListenerService(Service):
         self._failure = failure
         self._bound = None
         if not failure.check(CancelledError):
-            log.error("listener {name}: {why}", name=self.name, why=failure.getErrorMessage())
+            log.error("cannot {why} (listener {name})", name=self.name, why=_why_not(failure.value))
+
+
+def _why_not(error: Any) -> str:
+    if isinstance(error, CannotListenError):
+        why = getattr(error.socketError, "strerror", None) or error.socketError
+        return f"listen on {error.interface or '*'}:{error.port}: {why}"
+    return f"listen: {error}"
+
+
+def _address(port: IListeningPort) -> str:
+    host = port.getHost()
+    if isinstance(host, IPv4Address):
+        return f"{host.host}:{host.port}"
+    return f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else str(host)
 
 
 class RelayService(MultiService):
@@ -140,7 +156,7 @@ class RelayService(MultiService):
         self.relay.is_draining, self.relay.on_empty = False, None
         super().startService()
         for name, port in self.ports.items():
-            log.info("listener {name} on {address}", name=name, address=port.getHost())
+            log.info("listener {name} on {address}", name=name, address=_address(port))
         log.info("wsrelay {version} is up; frames go through the python pump", version=__version__)
 
     @override

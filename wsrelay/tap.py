@@ -134,7 +134,7 @@ class TwistdRelayService(RelayService):
 
     def _reopen(self) -> None:
         self.access_log.reopen()
-        log.info("the access log is open anew; other changes of the configuration need a restart")
+        log.info("SIGHUP: log files are open anew; a changed relay.ini needs a restart")
 
 
 def makeService(options: Options) -> IService:  # noqa: N802  called by twistd

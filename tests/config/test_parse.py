@@ -413,3 +413,33 @@ def test_two_listeners_without_endpoint_are_not_said_to_share_one() -> None:
 def test_a_route_that_clashes_on_two_listeners_is_told_once() -> None:
     text = f"{WHOLE}[listener:two]\nendpoint = tcp:2\n[route:two]\npool = chat\n"
     assert len(errors_of(text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("proxy_pass = http://127.0.0.1:3000", "name the upstreams in a [pool:NAME]"),
+        ("proxy_read_timeout = 60s", "idle sessions are pinged"),
+        ("server_name = a.example.com", "say host = …"),
+        ("client_max_body_size = 1m", "say max_message_size"),
+        ("ws://127.0.0.1:3000", "if this is an item of the list above, indent it"),
+        ("set_header = X-Real-IP $remote_addr", "'$remote_addr' would be sent as it stands"),
+        ("nonsense_of_no_kind = 1", "see docs/configuration.rst"),
+    ],
+)
+def test_habits_from_elsewhere_are_answered(written: str, said: str) -> None:
+    text = f"{SMALL}[route:more]\npath = /more\npool = default\n{written}\n"
+    (error,) = errors_of(text)
+    assert said in error
+
+
+@pytest.mark.parametrize("upstreams", ["ws://a:1, ws://b:1", "ws://a:1,", "ws://a:1 ws://b:1"])
+def test_upstreams_on_one_line_are_told_to_part(upstreams: str) -> None:
+    (error,) = errors_of(f"{SMALL}[pool:more]\nupstreams = {upstreams}\n")
+    assert "one" in error
+    assert "line, indented" in error
+
+
+def test_access_log_words_are_not_taken_for_files() -> None:
+    (error,) = errors_of(f"{SMALL}[log]\naccess = on\n")
+    assert "a file called so is ./on" in error

@@ -315,3 +315,9 @@ class PoolInUse(RuleBasedStateMachine):
 
 TestPoolInUse = PoolInUse.TestCase
 TestPoolInUse.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_going_down_and_coming_back_are_told_once() -> None:
+    upstream, _ = upstream_with(max_fails=2)
+    assert [upstream.failed(), upstream.failed(), upstream.failed()] == [False, True, False]
+    assert [upstream.succeeded(), upstream.succeeded()] == [True, False]

@@ -192,8 +192,18 @@ def test_a_plain_request_on_the_tls_port_is_closed(stage: Stage) -> None:
 def test_a_tls_hello_on_the_plain_port_is_refused(stage: Stage, papers: Papers) -> None:
     client = stage.connect("clear")
     client.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n")
-    check_own_answer(read_answer(client), 400)
+    assert client.read_to_end() == b"", "a TLS client could not read an answer"
+    _, event = stage.relay.wait_for_event(event="refused", listener="clear", status=400)
+    assert "looks like TLS" in event["reason"]
     assert stage.upstream.is_alone()
+
+
+def test_a_failed_tls_handshake_is_in_the_access_log(stage: Stage) -> None:
+    client = stage.connect("tls")
+    client.send(b"GET / HTTP/1.1\r\nHost: r.test\r\n\r\n")
+    client.read_what_comes()
+    _, event = stage.relay.wait_for_event(event="refused", listener="tls", status=400)
+    assert event["reason"] == "TLS failed: http request."
 
 
 @pytest.mark.peers

@@ -42,7 +42,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
         listeners=tuple(filter(None, listeners)),
         routes=tuple(filter(None, routes)),
         pools=tuple(filter(None, pools)),
-        log=build_log(log),
+        log=build_log(log, job),
         **options,
     )
 

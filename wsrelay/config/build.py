@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from attrs import fields_dict
@@ -27,9 +28,12 @@ def _picked(block: Block, model: type) -> dict[str, Any]:
     return {name: block.settings[name].value for name in names}
 
 
-def build_log(block: Block) -> LogConfig:
+def build_log(block: Block, job: Job) -> LogConfig:
     """Build ``[log]``."""
-    return LogConfig(**_picked(block, LogConfig))
+    log = LogConfig(**_picked(block, LogConfig))
+    if isinstance(log.access, Path):
+        job.ask(block.at("access"), job.checks.access_log, log.access)
+    return log
 
 
 def build_listener(block: Block, job: Job) -> ListenerConfig | None:

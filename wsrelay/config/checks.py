@@ -35,6 +35,9 @@ class Checks:
     endpoint: Callable[[str], None] = _accept
     """Is given each listener's endpoint string."""
 
+    access_log: Callable[[Path], None] = _accept
+    """Is given the file of ``[log] access``."""
+
     listener_tls: Callable[[Path, Path, str], None] = _accept
     """Is given certificate, key and ``min_tls`` of a listener; both files exist."""
 

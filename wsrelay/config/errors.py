@@ -74,6 +74,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listing = ", ".join(names) if names else "none"
+    if len(names) > 15:
+        listing = "see docs/configuration.rst"
     return f"unknown {what} '{name}'{hint or '; known: ' + listing}"
 
 

@@ -12,7 +12,7 @@ from attrs import evolve
 from wsrelay.config.blocks import Block, Job, Setting
 from wsrelay.config.errors import Place, unknown_name
 from wsrelay.config.model import EndpointText, UpstreamConfig
-from wsrelay.config.options import Kind, Option
+from wsrelay.config.options import ELSEWHERE, Kind, Option
 from wsrelay.config.reader import Section, WrittenOption
 from wsrelay.config.table import KINDS
 
@@ -68,7 +68,12 @@ def _unknown_option(kind: Kind, name: str) -> str:
     homes = [f"[{other.form}]" for other in KINDS.values() if name in other.options]
     if homes:
         return f"unknown option here; it belongs to {' or '.join(homes)}"
-    return unknown_name("option", name, kind.options)
+    if name in ("ws", "wss", "unix", "tcp", "tcp6", "http", "https"):
+        return f"unknown option '{name}'; if this is an item of the list above, indent it"
+    if name in ELSEWHERE:
+        return f"unknown option '{name}'; {ELSEWHERE[name]}"
+    works = [option.name for option in kind.options.values() if option.works]
+    return unknown_name("option", name, works)
 
 
 def _setting(option: Option, written: WrittenOption, at: Place, job: Job) -> Setting | None:

@@ -36,6 +36,9 @@ _PROTECTED = {"host", "connection", "upgrade", "transfer-encoding", "content-len
 def upstream(text: str) -> UpstreamConfig:
     """Parse ``ws://host:port/base weight=1 max_connections=off backup name=a``."""
     url, *words = text.split()
+    for each in words:
+        if each.startswith(("ws://", "wss://", "unix:")):
+            raise ValueError(f"'{each}' is a second upstream; write one a line, indented")
     url, name = _address(url)
     backup = "backup" in words
     if backup:
@@ -64,6 +67,8 @@ def _address(url: str) -> tuple[str, str]:
     _refuse_parts(url)
     match = _URL.fullmatch(url)
     if match is None:
+        if "," in url:
+            raise ValueError(f"'{url}' has a comma in it; write one upstream a line, indented")
         raise ValueError(f"'{url}' is not an upstream{_near_url(url)}; {_URL_FORMS}")
     if match["port"] is not None:
         port(match["port"])
@@ -210,6 +215,11 @@ def header(text: str) -> tuple[str, str]:
     match = _HEADER.fullmatch(text)
     if match is None:
         raise ValueError(f"'{text}' is not a header; expected Name: value")
+    if variable := re.search(r"\$[A-Za-z_]\w*", match["value"]):
+        raise ValueError(
+            f"'{variable[0]}' would be sent as it stands; there are no variables,"
+            " and X-Real-IP and X-Forwarded-… are set without asking"
+        )
     try:
         match["value"].encode("iso-8859-1")
     except UnicodeEncodeError:

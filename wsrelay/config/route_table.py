@@ -35,8 +35,10 @@ _duration_or_off = word_or("off", duration)
 
 ROUTE = [
     Option("listener", word, "all", "listeners that it is for", many=True),
-    Option("host", word_or("any", host_pattern), "any", "a host, or *.example.com"),
-    Option("path", path_rule, "/", "a prefix, = /exact or ~ regex"),
+    Option("host", word_or("any", host_pattern), "any", "one host, or *.example.com"),
+    Option(
+        "path", path_rule, "/", "a prefix (/chat is one of /chatroom, too), = /exact or ~ regex"
+    ),
     Option("pool", word, "", "what serves it"),
     Option("static", file_path, "", "a directory that serves it", only=()),
     Option("redirect", redirect_url, "", "a URL to send the client to", only=()),
@@ -55,7 +57,12 @@ ROUTE = [
     ),
     Option("keepalive", _duration_or_off, "25s", "between the relay's own pings on both legs"),
     Option("keepalive_timeout", duration, "20s", "a later pong closes that leg"),
-    Option("ping", one_of("relay", "answer"), "relay", "what happens to a peer's own ping"),
+    Option(
+        "ping",
+        one_of("relay", "answer"),
+        "relay",
+        "a peer's own ping: relay it to the other side, or answer it here",
+    ),
     Option("idle_timeout", _duration_or_off, "off", "no data frame either way for so long"),
     Option("idle_close_code", close_code, "1001", "code of the close then"),
     Option("max_session_age", _duration_or_off, "off", "longest session", only=(None,)),

@@ -28,6 +28,8 @@ __all__ = ["KINDS"]
 
 
 def _access(text: str) -> str | Path:
+    if text in ("on", "yes", "no", "true", "false", "text", "json"):
+        raise ValueError(f"'{text}' is neither -, off nor a file; a file called so is ./{text}")
     return text if text in ("-", "off") else file_path(text)
 
 
@@ -65,7 +67,7 @@ LISTENER = [
         "whether clients show one",
         only=("off",),
     ),
-    Option("min_tls", one_of("1.2", "1.3"), "1.2", "oldest TLS version"),
+    Option("min_tls", one_of("1.2", "1.3"), "1.2", "oldest TLS version: 1.2 or 1.3"),
     Option("proxy_protocol", boolean, "no", "PROXY v1/v2 in front", only=(False,)),
     Option(
         "trusted_proxies", network, "none", "networks whose X-Forwarded-… is believed", many=True
@@ -146,8 +148,13 @@ ADMIN = [
 
 LOG = [
     Option("access", _access, "-", "access log: -, off or a file"),
-    Option("format", one_of("text", "json"), "text", "its form"),
-    Option("level", one_of("debug", "info", "warn", "error", "critical"), "info", "what is told"),
+    Option("format", one_of("text", "json"), "text", "its form: text or json"),
+    Option(
+        "level",
+        one_of("debug", "info", "warn", "error", "critical"),
+        "info",
+        "debug, info, warn, error or critical: the least that the service's log tells",
+    ),
     Option("tick", word_or("off", duration), "off", "records of running sessions", only=(None,)),
     Option("redact_query", boolean, "yes", "whether queries are kept out of the log"),
 ]

@@ -95,29 +95,39 @@ class Upstream:
         self.active += 1
         return Lease(self)
 
-    def succeeded(self) -> None:
-        """Note a finished handshake: every earlier failure is forgotten."""
+    def succeeded(self) -> bool:
+        """
+        Note a finished handshake: every earlier failure is forgotten.
+
+        :returns: True if it had looked down.
+        """
+        was_down = self._on_trial
         self._seen_up = True
         self._on_trial = False
         self.down_until = float("-inf")
         self._failures.clear()
+        return was_down
 
-    def failed(self) -> None:
+    def failed(self) -> bool:
         """
         Note a connect or a handshake that failed.
 
         Once it has looked down, one failure is enough to look down again, until
         a handshake succeeds: a dead server costs one try every ``fail_timeout``,
         not ``max_fails``.
+
+        :returns: True if it looks down from now on, and had not before.
         """
         if not self._max_fails:
-            return
+            return False
         now = self._seconds()
         self._failures.append(now)
-        if self._on_trial or self._fails_too_often(now):
+        goes_down = not self._on_trial and self._fails_too_often(now)
+        if self._on_trial or goes_down:
             self._seen_up = False
             self._on_trial = True
             self.down_until = now + self._fail_timeout
+        return goes_down
 
     def _fails_too_often(self, now: float) -> bool:
         enough = len(self._failures) == self._max_fails

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
+from OpenSSL.SSL import Error as TLSError
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
@@ -23,6 +24,9 @@ from wsrelay.wire.request import BadRequest, parse_request
 
 if TYPE_CHECKING:
     from wsrelay.relay.relay import Relay
+
+TLS_HELLO: Final = b"\x16\x03"
+"""How a TLS record with a handshake begins (RFC 8446 section 5.1)."""
 
 LINGER: Final = 5.0
 """Seconds that a refused client may take to read its answer and end the connection."""
@@ -123,6 +127,12 @@ class ClientConnection(Connection):
         """Wait for the client to end its half, too."""
 
     def _receive_head(self, data: bytes) -> None:
+        if not self._buffer and data.startswith(TLS_HELLO):
+            reason = "This looks like TLS, which is not spoken on this listener."
+            self._stop_timer()
+            self.relay.refused_early(self, 400, reason)
+            self.end()
+            return
         self._buffer = data = self._buffer + data
         # RFC 9112 section 2.2: an empty line may stand before the request.
         end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
@@ -160,12 +170,20 @@ class ClientConnection(Connection):
         self.answer(problem.status, problem.reason, problem.headers)
 
     def _lost_early(self, reason: Failure) -> None:
+        if self.facts is None and reason.check(TLSError):
+            self.relay.refused_early(self, 400, f"TLS failed: {_tls_words(reason.value)}.")
         left, self.left = self.left, nobody
         left()
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def _tls_words(error: Any) -> str:
+    """Say what OpenSSL says, without its codes."""
+    parts = error.args[0] if error.args else ()
+    return ", ".join(part[-1] for part in parts if part) or "no reason given"
 
 
 @define(eq=False)

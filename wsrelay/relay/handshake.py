@@ -194,7 +194,13 @@ class Opening:
         )
         self._connection = None
         self._release()
-        self.upstream.failed()
+        if self.upstream.failed():
+            log.warn(
+                "upstream {pool}/{upstream} looks down; it is tried again in {seconds:g} seconds",
+                pool=self.pool.name,
+                upstream=self.upstream.name,
+                seconds=self.pool.config.fail_timeout,
+            )
         self._problem = problem
         if self._over:
             return
@@ -219,7 +225,7 @@ class Opening:
         except BadResponse as error:
             self._broken(error)
             return
-        self.upstream.succeeded()
+        self._upstream_works(self.upstream)
         self._answered = True
         self.relay.open_session(self, response, agreed, self._connection, self._lease, rest)
         self._connection = self._lease = None  # the session's from here on
@@ -233,11 +239,17 @@ class Opening:
         except BadResponse as error:
             self._broken(error)
             return
-        self.upstream.succeeded()
+        self._upstream_works(self.upstream)
         self._refusal = Refusal(self.relay.reactor, self.route.upstream_handshake_timeout)
         self._answered = True
         self.relay.refused(self, response.status, "")
         self._refusal.pass_on(self._connection, self.client, response, reader, rest, self.cancel)
+
+    def _upstream_works(self, upstream: Upstream) -> None:
+        if upstream.succeeded():
+            log.info(
+                "upstream {pool}/{upstream} is back", pool=self.pool.name, upstream=upstream.name
+            )
 
     def _broken(self, error: BadResponse) -> None:
         assert self._connection is not None
@@ -247,10 +259,11 @@ class Opening:
     # the relay's own answers
 
     def _upstreams_failed(self, problem: Problem) -> None:
-        if problem.status == 504:
-            self._refuse(504, "The upstream did not answer in time; try again later.")
-        else:
-            self._refuse(502, "The upstream gave no valid answer; try again later.")
+        reason = "The upstream did not answer in time; try again later."
+        if problem.status == 502:
+            reason = "The upstream could not be reached, or broke off; try again later."
+        # The log has what happened; a client is not told of the inside.
+        self._refuse(problem.status, reason, problem.what)
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """Take a step; called by timers and connections, which could not handle a failure."""
@@ -269,10 +282,10 @@ class Opening:
         else:
             self._refuse(500, "The relay failed; its log says how.")
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str, detail: str = "") -> None:
         self._over = True
         self._release()
-        self.relay.refused(self, status, reason)
+        self.relay.refused(self, status, detail or reason)
         retry = RETRY_AFTER if status in (502, 503, 504) else ()
         self.client.answer(status, reason, retry)
 

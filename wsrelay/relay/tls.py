@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
-from OpenSSL.crypto import FILETYPE_PEM, X509, PKey, load_privatekey
+from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Connection as TLSConnection
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -121,7 +123,8 @@ def _certificates(path: Path) -> list[X509]:
 def _key(path: Path) -> PKey:
     data = _read(path)
     try:
-        # An empty passphrase: nobody is there to be asked for one.
-        return load_privatekey(FILETYPE_PEM, data, b"")
-    except (TLSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no private key in PEM form without passphrase") from error
+        return PKey.from_cryptography_key(cast(Any, load_pem_private_key(data, password=None)))
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(
+            f"{path} holds no private key in PEM form without passphrase; name the file with key"
+        ) from error

@@ -1,0 +1,118 @@
+"""What the running system says about a configuration, in an operator's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.peers.certificates import Authority
+from wsrelay.checks import make_checks
+from wsrelay.config import ConfigErrors, load
+from wsrelay.config.model import PoolConfig, UpstreamConfig
+
+CHECKS = make_checks()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp:8080",
+        "tcp:port=8080",
+        "tcp:0:interface=127.0.0.1:backlog=5",
+        r"tcp6:8080:interface=\:\:1",
+        "unix:/run/r.sock:mode=660",
+        "systemd:domain=INET:index=0",
+    ],
+)
+def test_a_good_endpoint_is_accepted(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "0")
+    if not endpoint.startswith("systemd"):
+        CHECKS.endpoint(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("tcp:80800", "'80800' is no port; expected 0 to 65535, as in tcp:8080"),
+        ("tcp:127.0.0.1:8080", "'127.0.0.1' is no port"),
+        ("tcp:8080:interface=127.0.0.2000", "'127.0.0.2000' is no address"),
+        ("tcp:8080:interfce=127.0.0.1", "'interfce=127.0.0.1' is not understood"),
+        ("tcp6:8080:interface=127.0.0.1", r"expected one as in interface=\:\:1"),
+        ("127.0.0.1:8080", "write tcp:8080:interface=127.0.0.1"),
+        ("localhost:8080", "write tcp:8080:interface=localhost"),
+        ("*:8080", "write tcp:8080"),
+        ("8080", "write tcp:8080"),
+        (":8080", "write tcp:8080"),
+        ("ssl:8443", "certificate and key on lines of their own"),
+        ("udp:53", "is no Twisted server endpoint"),
+    ],
+)
+def test_a_bad_endpoint_is_refused_with_what_to_write(endpoint: str, words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared below
+        CHECKS.endpoint(endpoint)
+    assert words in str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder with TLS files, good and bad."""
+    pair = Authority(tmp_path).issue("relay.test")
+    pair.certificate.rename(tmp_path / "good.pem")
+    pair.key.rename(tmp_path / "good.key")
+    other = Authority(tmp_path, "other").issue("relay.test")
+    other.key.rename(tmp_path / "other.key")
+    (tmp_path / "bad").write_text("nothing of use")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        ("good.pem", "good.pem", "holds no private key in PEM form"),
+        ("good.pem", "bad", "holds no private key in PEM form"),
+        ("good.pem", "other.key", "does not belong to the certificate"),
+        ("bad", "good.key", "holds no certificate in PEM form"),
+        ("good.pem", "gone", "cannot read"),
+        ("gone", "good.key", "cannot read"),
+    ],
+)
+def test_bad_tls_files_are_named(folder: Path, certificate: str, key: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CHECKS.listener_tls(folder / certificate, folder / key, "1.2")
+    pool = PoolConfig(
+        "p",
+        (UpstreamConfig("u", "wss://upstream.test"),),
+        tls_certificate=folder / certificate,
+        tls_key=folder / key,
+    )
+    if key != "other.key":  # OpenSSL compares them when it connects
+        with pytest.raises(ValueError, match=words):
+            CHECKS.upstream_tls(pool)
+
+
+def test_good_tls_files_are_accepted(folder: Path) -> None:
+    CHECKS.listener_tls(folder / "good.pem", folder / "good.key", "1.3")
+    CHECKS.upstream_tls(
+        PoolConfig(
+            "p",
+            (UpstreamConfig("u", "wss://upstream.test"), UpstreamConfig("v", "ws://plain.test")),
+            tls_ca=folder / "good.pem",
+            tls_certificate=folder / "good.pem",
+            tls_key=folder / "good.key",
+        )
+    )
+
+
+def test_a_certificate_without_its_key_is_one_line_among_all_the_errors(folder: Path) -> None:
+    (folder / "relay.ini").write_text(
+        "[listener:a]\nendpoint = tcp:8443\ncertificate = good.pem\n"
+        "[route:r]\npool = p\nkeepalive = 5x\n[pool:p]\nupstreams = ws://127.0.0.1:1\n"
+        "[log]\naccess = nowhere/access.log\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        load(folder / "relay.ini", {}, CHECKS)
+    lines = [error.line for error in caught.value.errors]
+    assert lines == [3, 6, 10]
+    assert "good.pem holds no private key" in str(caught.value)
+    assert "there is no folder" in str(caught.value)
