@@ -127,13 +127,10 @@ class ClientConnection(Connection):
         """Wait for the client to end its half, too."""
 
     def _receive_head(self, data: bytes) -> None:
-        if not self._buffer and data.startswith(TLS_HELLO):
-            reason = "This looks like TLS, which is not spoken on this listener."
-            self._stop_timer()
-            self.relay.refused_early(self, 400, reason)
-            self.end()
-            return
         self._buffer = data = self._buffer + data
+        if data.startswith(TLS_HELLO):
+            self._refuse(BadRequest(400, "This looks like TLS; this listener speaks plain HTTP."))
+            return
         # RFC 9112 section 2.2: an empty line may stand before the request.
         end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
         if end == 3 and len(data) <= self.listener.config.max_header_size:
