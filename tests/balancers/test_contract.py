@@ -118,7 +118,7 @@ class NamelessPlugin:
     options: Mapping[str, str] = {}
 
     def create(self, options, reactor):
-        raise NotImplementedError
+        raise AssertionError("its name is looked at before anything is made")
 
 
 def test_the_contract_notices_a_plugin_that_lacks_an_attribute() -> None:

@@ -290,7 +290,7 @@ class Conversation:
         self.ended: list[Session] = []
         server = UpstreamConfig("a", "ws://192.0.2.99:9000")
         self.pool_upstream = Upstream(server, 3, 10.0, self.clock.seconds)
-        self.session = Session("s1", route, self.pool_upstream, self.clock, None, self.ended.append)
+        self.session = Session("s1", route, self.pool_upstream, self.clock, self.ended.append)
         up = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up)
         down = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down)
         self.session.join(PythonPump, self.client, self.upstream, PumpOptions(bits, up, down))

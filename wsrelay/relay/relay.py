@@ -153,7 +153,7 @@ class Relay:
                 if not self.sessions and self.on_empty is not None:
                     self.on_empty()
 
-        session = Session(client.id, route, lease.upstream, self.reactor, facts, ended)
+        session = Session(client.id, route, lease.upstream, self.reactor, ended)
         session.join(
             self.make_pump, client.transport, connection.transport, _options(route, agreed)
         )

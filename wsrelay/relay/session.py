@@ -16,7 +16,7 @@ The rules of the end, in one place:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
@@ -72,14 +72,12 @@ class Session:
     One client's conversation with one upstream.
 
     Made when both opening handshakes are over; `start` moves the first byte.
-    *facts* is whatever the observer wants to know again at the end.
     """
 
     id: str
     route: RouteConfig
     upstream: Upstream
     reactor: IReactorTime
-    facts: Any
     ended: SessionObserver
     cause: Cause | None = field(default=None, init=False)
     rtt: dict[Side, float] = field(factory=dict, init=False)
@@ -193,10 +191,7 @@ class Session:
         self._begin_end(
             Cause(close.NO_STATUS if code is None else code, reason.decode(), side.value)
         )
-        if self._ends[side.other].gone:
-            self._tell(side, code, reason)
-        else:
-            self._tell(side.other, code, reason)
+        self._tell(side.other, code, reason)
         self._settle()
 
     # told by the relay

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 INVALID_PAYLOAD: Final = 1007
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
-SERVICE_RESTART: Final = 1012
 
 NO_STATUS: Final = 1005
 """What a close frame without a code stands for; never on the wire."""
