@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.wsrelay
 TOOLS = $(VENV)/.wsrelay-tools
 PYTEST_ARGS ?=
+CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
+	-Wno-sign-conversion -Werror -fsyntax-only
 
 .PHONY: run test lint types coverage clean
 
@@ -18,6 +20,7 @@ test: $(TOOLS)
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(CC) $(CHECK_C) wsrelay/relay/native/*.c
 
 types: $(TOOLS)
 	$(BIN)/mypy
@@ -26,7 +29,7 @@ coverage: $(TOOLS)
 	$(BIN)/coverage run -m pytest -m "not peers" $(PYTEST_ARGS)
 	$(BIN)/coverage report --show-missing --skip-covered
 
-$(STAMP): setup.cfg pyproject.toml setup.py
+$(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "wsrelay needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Installing wsrelay into $(VENV), once; this takes a minute."

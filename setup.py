@@ -1,3 +1,3 @@
 from setuptools import setup
 
-setup()
+setup(cffi_modules=["wsrelay/relay/native_build.py:ffibuilder"])

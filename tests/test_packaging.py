@@ -67,23 +67,58 @@ def assert_twistd_knows_wsrelay(python: Path, *folders: Path) -> None:
         assert "least-" in helped
 
 
+def why_not_native(python: Path) -> str:
+    return run(
+        python,
+        "-c",
+        "from wsrelay.relay.pumps import why_not_native; print(why_not_native())",
+        cwd=python.parent,
+    ).strip()
+
+
 @pytest.mark.peers
 def test_pip_install(sources: Path, tmp_path: Path) -> None:
     python = install(tmp_path / "env", sources)
     assert_twistd_knows_wsrelay(python, tmp_path, sources)
     assert wsrelay.__version__ in run(tmp_path / "env/bin/wsrelay", "--version", cwd=tmp_path)
+    assert why_not_native(python) == ""
+
+
+@pytest.mark.peers
+def test_without_a_compiler_the_python_pump_is_used(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    clean = tmp_path / "sources"  # what was built there before would be found
+    shutil.copytree(sources, clean, ignore=shutil.ignore_patterns("build", "*.so"))
+    python = install(tmp_path / "env", clean)
+    assert_twistd_knows_wsrelay(python, tmp_path, clean)
+    assert "was not built" in why_not_native(python)
+    config = tmp_path / "relay.ini"
+    config.write_text("[relay]\nlisten = tcp:8080\nupstream = ws://127.0.0.1:3000\n")
+    wsrelay_command = tmp_path / "env/bin/wsrelay"
+    run(wsrelay_command, "check", config, cwd=tmp_path)
+    with config.open("a") as file:
+        file.write("data_path = native\n")
+    refused = subprocess.run(
+        [wsrelay_command, "check", config], text=True, capture_output=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "[relay] data_path: the native pump was not built" in refused.stdout
 
 
 @pytest.mark.peers
 def test_pip_install_editable(sources: Path, tmp_path: Path) -> None:
     python = install(tmp_path / "env", "--editable", sources)
     assert_twistd_knows_wsrelay(python, tmp_path, sources)
+    assert why_not_native(python) == ""
 
 
 @pytest.mark.peers
 def test_a_wheel_from_the_sdist(wheel: Path, sources: Path, tmp_path: Path) -> None:
     python = install(tmp_path / "env", wheel)
     assert_twistd_knows_wsrelay(python, tmp_path, sources)
+    assert why_not_native(python) == ""
 
 
 @pytest.mark.peers

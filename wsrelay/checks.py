@@ -12,6 +12,7 @@ from twisted.internet.endpoints import serverFromString
 from wsrelay.config.checks import Checks
 from wsrelay.config.model import PoolConfig
 from wsrelay.plugins import check_balancer
+from wsrelay.relay.pumps import why_not_native
 from wsrelay.relay.tls import listener_tls, upstream_tls
 
 EXAMPLES: Final = "write for example tcp:8080, tcp:8080:interface=127.0.0.1 or unix:/run/r.sock"
@@ -25,6 +26,7 @@ def make_checks() -> Checks:
         access_log=_check_access_log,
         listener_tls=_check_listener_tls,
         upstream_tls=_check_upstream_tls,
+        data_path=_check_data_path,
     )
 
 
@@ -84,3 +86,9 @@ def _check_upstream_tls(pool: PoolConfig) -> None:
     for upstream in pool.upstreams:
         if upstream.scheme == "wss":
             upstream_tls(pool, upstream.host)
+
+
+def _check_data_path(data_path: str) -> None:
+    why_not = why_not_native()
+    if data_path == "native" and why_not:
+        raise ValueError(f"{why_not}; say auto or python, or install wsrelay where it can be built")

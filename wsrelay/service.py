@@ -20,6 +20,7 @@ from wsrelay.config.model import ListenerConfig, RelayConfig
 from wsrelay.log import Logger, set_level
 from wsrelay.observe.access_log import make_access_log
 from wsrelay.relay.drain import Drain
+from wsrelay.relay.pumps import choose_pumps
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls import listener_context
 
@@ -109,14 +110,15 @@ class RelayService(MultiService):
     :param config: from `wsrelay.config.load`.
     :param reactor: the one that everything runs on.
     :param to_stdout: where ``access = -`` writes: standard output, or the service's log.
-    :raises ValueError: a TLS file or a balancer cannot be used.
+    :raises ValueError: a TLS file, a balancer or the native pump cannot be used.
     """
 
     def __init__(self, config: RelayConfig, reactor: Any, *, to_stdout: bool = True) -> None:
         super().__init__()
         self.config = config
         self.access_log = make_access_log(config.log, to_stdout=to_stdout)
-        self.relay = Relay(config, reactor, self.access_log)
+        self._pumps = choose_pumps(config.data_path, reactor)
+        self.relay = Relay(config, reactor, self.access_log, self._pumps.make)
         self._reactor = reactor
         self._drain: Drain | None = None
         for listener in config.listeners:
@@ -154,10 +156,15 @@ class RelayService(MultiService):
     def startService(self) -> None:
         set_level(self.config.log.level)
         self.relay.is_draining, self.relay.on_empty = False, None
+        self._pumps.open()
         super().startService()
         for name, port in self.ports.items():
             log.info("listener {name} on {address}", name=name, address=_address(port))
-        log.info("wsrelay {version} is up; frames go through the python pump", version=__version__)
+        log.info(
+            "wsrelay {version} is up; frames go through {pump}",
+            version=__version__,
+            pump=self._pumps.words,
+        )
 
     @override
     def stopService(self) -> Deferred[Any]:

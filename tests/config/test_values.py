@@ -69,8 +69,6 @@ GOOD: list[tuple[Parser, str, Any]] = [
     (values.host_and_port, "[::1]", "[::1]"),
     (values.host_and_port, "[::1]:80", "[::1]:80"),
     (values.word, "chat", "chat"),
-    (values.data_path, "auto", "auto"),
-    (values.data_path, "python", "python"),
 ]
 
 BAD: list[tuple[Parser, str, str]] = [
@@ -128,8 +126,6 @@ BAD: list[tuple[Parser, str, str]] = [
     (values.close_code, "normal", "'normal' cannot be sent as a close code"),
     (values.close_code, "03000", "'03000' cannot be sent as a close code"),
     (values.word, "two words", "'two words' has a space in it"),
-    (values.data_path, "native", "'native' was not built here"),
-    (values.data_path, "pyhton", "did you mean 'python'?"),
 ]
 
 

@@ -296,7 +296,7 @@ class Conversation:
         self.session.join(PythonPump, self.client, self.upstream, PumpOptions(bits, up, down))
         for side in Side:
             connect(self.session.pump, side, self.leg(side))
-        self.session.start(from_client, from_upstream)
+        self.session.start(b"", from_client, from_upstream)
         self.settle()
 
     def leg(self, side: Side) -> FakeTransport:

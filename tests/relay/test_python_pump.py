@@ -69,7 +69,7 @@ class PumpTestCase(SynchronousTestCase):
             connect(self.pump, side, transport)
 
     def start(self, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
-        self.pump.start(from_client, from_upstream)
+        self.pump.start(b"", from_client, from_upstream)
         self.settle()
 
     def settle(self) -> None:

@@ -33,6 +33,8 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
     code = relay.get("drain_close_code", 1012)
     routes = [build_route(block, code, job) for block in kinds["route"].values()]
     pools = [build_pool(block, job) for block in kinds["pool"].values()]
+    if "data_path" in relay.settings:
+        job.ask(relay.at("data_path"), job.checks.data_path, relay.get("data_path"))
     options: dict[str, Any] = {
         name: relay.settings[name].value
         for name in ("drain_timeout", "data_path")

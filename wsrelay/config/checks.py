@@ -44,5 +44,8 @@ class Checks:
     upstream_tls: Callable[[PoolConfig], None] = _accept
     """Is given each pool that is otherwise good; its ``tls_…`` files exist."""
 
+    data_path: Callable[[str], None] = _accept
+    """Is given ``data_path``, if relay.ini says one."""
+
     file_exists: Callable[[Path], bool] = _exists
     """Says whether an absolute path is a file."""

@@ -156,5 +156,5 @@ class RelayConfig:
     routes: tuple[RouteConfig, ...]
     pools: tuple[PoolConfig, ...]
     drain_timeout: float = 30.0
-    data_path: Literal["auto", "python"] = "auto"
+    data_path: Literal["auto", "native", "python"] = "auto"
     log: LogConfig = LogConfig()

@@ -11,7 +11,6 @@ from wsrelay.config.route_table import ROUTE
 from wsrelay.config.values import (
     boolean,
     close_code,
-    data_path,
     duration,
     duration_or_zero,
     file_path,
@@ -51,7 +50,12 @@ RELAY = [
     ),
     Option("drain_close_code", close_code, "1012", "code of the closes; a route may override it"),
     Option("max_connections", _limit, "off", "clients over all listeners", only=(None,)),
-    Option("data_path", data_path, "auto", "which pump relays frames: auto or python"),
+    Option(
+        "data_path",
+        one_of("auto", "native", "python"),
+        "auto",
+        "which pump relays frames: auto, native or python",
+    ),
 ]
 
 LISTENER = [

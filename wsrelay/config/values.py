@@ -238,12 +238,4 @@ def word(text: str) -> str:
     return text
 
 
-def data_path(text: str) -> str:
-    """Parse ``auto`` or ``python``; this build has no ``native``."""
-    if text == "native":
-        raise ValueError("'native' was not built here; expected auto or python")
-    parsed: str = one_of("auto", "python")(text)
-    return parsed
-
-
 file_path: Parser = Path

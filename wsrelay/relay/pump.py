@@ -3,7 +3,8 @@ What moves a session's bytes: the interface that every pump shares.
 
 A pump passes data frames from socket to socket without decoding them and hands up
 only what somebody has to think about: control frames, violations, a leg that ended.
-`wsrelay.relay.python_pump` is the one that runs everywhere.
+`wsrelay.relay.python_pump` is the one that runs everywhere, `wsrelay.relay.native_pump`
+the fast one, for plain sockets on Linux.
 """
 
 from __future__ import annotations
@@ -73,8 +74,12 @@ class Pump(Protocol):
     and `sent`.  Calls for a leg whose transport has ended do nothing.
     """
 
-    def start(self, from_client: bytes, from_upstream: bytes) -> None:
-        """Begin, first with what arrived behind the request and behind the 101."""
+    def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
+        """
+        Begin: send the client *head*, the 101, which counts for nothing; then pass on.
+
+        *from_client* arrived behind the request, *from_upstream* behind the 101.
+        """
 
     def received_from(self, side: Side) -> Callable[[bytes], None]:
         """Return what the owner of *side*'s transport calls with each read."""

@@ -32,8 +32,11 @@ class PythonPump:
         near.last_data = far.last_data = reactor.seconds()
         self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
 
-    def start(self, from_client: bytes, from_upstream: bytes) -> None:
-        """Begin, first with what arrived behind the request and behind the 101."""
+    def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
+        """Begin, with the 101 and what arrived before."""
+        client = self._legs[Side.CLIENT].transport
+        client.write(head)
+        client.resumeProducing()  # it may have sent too much too early
         for leg in self._legs.values():
             leg.transport.registerProducer(leg, True)
         if from_upstream:

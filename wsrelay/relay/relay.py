@@ -162,10 +162,8 @@ class Relay:
             each.receive = session.pump.received_from(side)
             each.lost = _loser(session, side)
         try:
-            client.transport.write(client_response_head(response))
-            client.transport.resumeProducing()
             self.observer.session_opened(facts)
-            session.start(client.take_early(), rest)
+            session.start(client_response_head(response), client.take_early(), rest)
         except Exception:
             log.failure("session {id}: could not be started", id=session.id)
             session.abort()

@@ -111,8 +111,8 @@ class Session:
         pump = self.pump
         return lambda frame: pump.send(side, frame)
 
-    def start(self, from_client: bytes, from_upstream: bytes) -> None:
-        """Begin, with what arrived behind the request and behind the 101."""
+    def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
+        """Begin, with the client's 101 and what arrived behind the request and the 101."""
         if self.route.keepalive is not None:
             for side, leg in self._legs.items():
                 self._hearts[side] = heart = Heartbeat(
@@ -127,7 +127,7 @@ class Session:
                 heart.start()
         if self.route.idle_timeout is not None:
             self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
-        self.pump.start(from_client, from_upstream)
+        self.pump.start(head, from_client, from_upstream)
 
     # told by the pump
 

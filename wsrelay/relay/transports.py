@@ -25,7 +25,7 @@ def _ignore(reason: Failure) -> None:
 
 
 def nobody() -> None:
-    """Be told that a client left, when nobody waits for it."""
+    """Be called where nobody has anything to do."""
 
 
 class Connection(Protocol):

@@ -8,6 +8,7 @@ pump agrees with.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from functools import cache
 from typing import Final
 
@@ -48,6 +49,55 @@ class Violation:
     reason: str
 
 
+class Fault(IntEnum):
+    """The rules that a frame can break, by numbers that the native pump knows, too."""
+
+    RESERVED_OPCODE = 0
+    CONTROL_BITS = 1
+    CONTROL_FRAGMENT = 2
+    NESTED_MESSAGE = 3
+    STRAY_CONTINUATION = 4
+    DATA_BITS = 5
+    NOT_MASKED = 6
+    MASKED = 7
+    LONG_CONTROL = 8
+    HALF_CODE = 9
+    AFTER_CLOSE = 10
+    LONG_FORM = 11
+    TOP_BIT = 12
+    BIG_FRAME = 13
+    BIG_MESSAGE = 14
+
+
+_REASONS: Final = {
+    Fault.RESERVED_OPCODE: "reserved opcode {}",
+    Fault.CONTROL_BITS: "reserved bits set on a control frame",
+    Fault.CONTROL_FRAGMENT: "fragmented control frame",
+    Fault.NESTED_MESSAGE: "new message inside a fragmented message",
+    Fault.STRAY_CONTINUATION: "continuation frame without a message",
+    Fault.DATA_BITS: "reserved bits set without an extension",
+    Fault.NOT_MASKED: "unmasked frame from a client",
+    Fault.MASKED: "masked frame from an upstream",
+    Fault.LONG_CONTROL: "control frame over 125 bytes",
+    Fault.HALF_CODE: "close frame with half a code",
+    Fault.AFTER_CLOSE: "data after a close frame",
+    Fault.LONG_FORM: "frame length not in its shortest form",
+    Fault.TOP_BIT: "frame length with its top bit set",
+    Fault.BIG_FRAME: "frame over the limit of {} bytes",
+    Fault.BIG_MESSAGE: "message over the limit of {} bytes",
+}
+
+
+def violation_of(fault: Fault, detail: int | None = None) -> Violation:
+    """
+    Say in words which rule was broken.
+
+    :param detail: the opcode or the limit, for a fault that has one.
+    """
+    code = TOO_BIG if fault in (Fault.BIG_FRAME, Fault.BIG_MESSAGE) else PROTOCOL_ERROR
+    return Violation(code, _REASONS[fault].format(detail))
+
+
 class Boundary:
     """Marks the end of a frame that was passed on in pieces."""
 
@@ -64,22 +114,22 @@ def _judge(first: int, in_message: bool, bits: int) -> str | Violation:
     final, reserved, opcode = first & 0x80, first & 0x70, first & 0x0F
     if opcode & 0x08:
         if opcode > PONG:
-            return Violation(PROTOCOL_ERROR, f"reserved opcode {opcode}")
+            return violation_of(Fault.RESERVED_OPCODE, opcode)
         if reserved:
-            return Violation(PROTOCOL_ERROR, "reserved bits set on a control frame")
+            return violation_of(Fault.CONTROL_BITS)
         if not final:
-            return Violation(PROTOCOL_ERROR, "fragmented control frame")
+            return violation_of(Fault.CONTROL_FRAGMENT)
         return _CONTROL
     if opcode > 2:
-        return Violation(PROTOCOL_ERROR, f"reserved opcode {opcode}")
+        return violation_of(Fault.RESERVED_OPCODE, opcode)
     if in_message and opcode != CONTINUATION:
-        return Violation(PROTOCOL_ERROR, "new message inside a fragmented message")
+        return violation_of(Fault.NESTED_MESSAGE)
     if not in_message and opcode == CONTINUATION:
-        return Violation(PROTOCOL_ERROR, "continuation frame without a message")
+        return violation_of(Fault.STRAY_CONTINUATION)
     # RFC 7692 section 6.1: RSV1 stands on the first frame of a message only.
     allowed = 0 if bits == DEFLATE_BITS and in_message else bits
     if reserved & ~allowed:
-        return Violation(PROTOCOL_ERROR, "reserved bits set without an extension")
+        return violation_of(Fault.DATA_BITS)
     return _FINAL if final else _START
 
 
@@ -193,7 +243,8 @@ class Scanner:
             length = second & 0x7F
             if kind is _CONTROL:
                 if length > 125 or (length == 1 and data[position] & 0x0F == CLOSE):
-                    return self._fail(events, data[start:position], _bad_control(length))
+                    fault = Fault.HALF_CODE if length == 1 else Fault.LONG_CONTROL
+                    return self._fail(events, data[start:position], violation_of(fault))
                 after = position + 2 + (4 if masked else 0) + length
                 if after > end:
                     break
@@ -209,7 +260,7 @@ class Scanner:
                 start = position = after
                 continue
             if self._closed:
-                violation = Violation(PROTOCOL_ERROR, "data after a close frame")
+                violation = violation_of(Fault.AFTER_CLOSE)
                 return self._fail(events, data[start:position], violation)
             header = 2 if length < 126 else 4 if length == 126 else 10
             body = position + header + (4 if masked else 0)
@@ -244,14 +295,14 @@ class Scanner:
     def _check_length(self, length: int, header: int) -> Violation | None:
         if header > 2:
             if length < 126 or (header == 10 and length < 65536):
-                return Violation(PROTOCOL_ERROR, "frame length not in its shortest form")
+                return violation_of(Fault.LONG_FORM)
             if length >> 63:
-                return Violation(PROTOCOL_ERROR, "frame length with its top bit set")
+                return violation_of(Fault.TOP_BIT)
         limits = self.limits
         if limits.max_frame is not None and length > limits.max_frame:
-            return Violation(TOO_BIG, f"frame over the limit of {limits.max_frame} bytes")
+            return violation_of(Fault.BIG_FRAME, limits.max_frame)
         if limits.max_message is not None and self._message_size + length > limits.max_message:
-            return Violation(TOO_BIG, f"message over the limit of {limits.max_message} bytes")
+            return violation_of(Fault.BIG_MESSAGE, limits.max_message)
         return None
 
     def _begin_frame(self, length: int, final: bool) -> None:
@@ -268,8 +319,7 @@ class Scanner:
     def _why(self, kind: str | Violation) -> Violation:
         if isinstance(kind, Violation):
             return kind
-        what = "unmasked frame from a client" if self.masked else "masked frame from an upstream"
-        return Violation(PROTOCOL_ERROR, what)
+        return violation_of(Fault.NOT_MASKED if self.masked else Fault.MASKED)
 
     def _fail(self, events: list[Event], passed: bytes, violation: Violation) -> list[Event]:
         self._violated = True
@@ -277,12 +327,6 @@ class Scanner:
             events.append(passed)
         events.append(violation)
         return events
-
-
-def _bad_control(length: int) -> Violation:
-    if length == 1:
-        return Violation(PROTOCOL_ERROR, "close frame with half a code")
-    return Violation(PROTOCOL_ERROR, "control frame over 125 bytes")
 
 
 def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool = True) -> bytes:

@@ -1,0 +1,83 @@
+/*
+ * What Python sees of the native pump; read by the C compiler and by CFFI alike, so there
+ * are no preprocessor lines here.  See wsrelay/relay/native_pump.py for the other side.
+ *
+ * side is 0 for the client, 1 for the upstream.
+ */
+
+/* Rules that a frame can break; wsrelay.wire.frames.Fault has the same, with the texts. */
+enum ws_fault {
+    WS_RESERVED_OPCODE,
+    WS_CONTROL_BITS,
+    WS_CONTROL_FRAGMENT,
+    WS_NESTED_MESSAGE,
+    WS_STRAY_CONTINUATION,
+    WS_DATA_BITS,
+    WS_NOT_MASKED,
+    WS_MASKED,
+    WS_LONG_CONTROL,
+    WS_HALF_CODE,
+    WS_AFTER_CLOSE,
+    WS_LONG_FORM,
+    WS_TOP_BIT,
+    WS_BIG_FRAME,
+    WS_BIG_MESSAGE
+};
+
+struct hub;
+struct pump;
+
+/* How one direction is checked; UINT64_MAX for no limit. */
+struct ws_limits {
+    uint64_t whole_frames;
+    uint64_t max_frame;
+    uint64_t max_message;
+};
+
+/*
+ * What a hub tells, always with the pump's owner.  Called inside hub_turn and pump_start
+ * only; every other function but those two may be called from it.
+ */
+typedef void (*told_control)(void *owner, int side, const uint8_t *frame, size_t size);
+typedef void (*told_fault)(void *owner, int side, enum ws_fault fault, uint64_t detail);
+typedef void (*told_lost)(void *owner, int side);
+
+/* Return NULL, with errno set, when there is no descriptor or no memory. */
+struct hub *hub_new(told_control control, told_fault fault, told_lost lost);
+void hub_free(struct hub *hub);
+int hub_descriptor(const struct hub *hub);
+int hub_turn(struct hub *hub, double now, int reactor, double patience);
+
+struct pump *pump_new(struct hub *hub, void *owner, int client, int upstream, uint8_t bits,
+                      const struct ws_limits *up, const struct ws_limits *down);
+void pump_free(struct pump *pump);
+void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_size,
+               const uint8_t *from_client, size_t from_client_size, const uint8_t *from_upstream,
+               size_t from_upstream_size);
+void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size);
+void pump_finish(struct pump *pump, int side);
+void pump_shut(struct pump *pump, int side);
+void pump_let_go(struct pump *pump, int side);
+
+int pump_is_cut(const struct pump *pump, int side);
+int pump_is_paused(const struct pump *pump, int side);
+int pump_is_waiting(const struct pump *pump, int side);
+uint64_t pump_messages(const struct pump *pump, int side);
+uint64_t pump_payload(const struct pump *pump, int side);
+uint64_t pump_received(const struct pump *pump, int side);
+uint64_t pump_sent(const struct pump *pump, int side);
+uint64_t pump_stalls(const struct pump *pump, int side);
+double pump_last_data(const struct pump *pump);
+
+/* For tests: one direction's scanner by itself. */
+struct ws_scanner;
+struct ws_scanner *scanner_new(int masked, uint8_t bits, const struct ws_limits *limits);
+void scanner_free(struct ws_scanner *scanner);
+int scanner_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size, size_t *position,
+                 size_t *extent);
+enum ws_fault scanner_fault(const struct ws_scanner *scanner);
+uint64_t scanner_detail(const struct ws_scanner *scanner);
+uint64_t scanner_need(const struct ws_scanner *scanner);
+uint64_t scanner_left(const struct ws_scanner *scanner);
+uint64_t scanner_messages(const struct ws_scanner *scanner);
+uint64_t scanner_payload(const struct ws_scanner *scanner);

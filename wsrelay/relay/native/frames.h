@@ -1,0 +1,54 @@
+/*
+ * Websocket frame headers (RFC 6455 section 5, RFC 7692 section 6), read without payloads.
+ *
+ * The same rules as wsrelay/wire/frames.py, which is the reference: the tests feed both
+ * with the same bytes and compare what they find.
+ */
+#ifndef WSRELAY_FRAMES_H
+#define WSRELAY_FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+
+/* What ws_scan stopped at. */
+enum ws_found {
+    WS_MORE,     /* the end of the bytes; what stands behind *position has to be held */
+    WS_CONTROL,  /* a whole control frame at *position, *extent bytes long */
+    WS_DROPPED,  /* the same, behind a close frame: nobody wants it */
+    WS_BOUNDARY, /* *position is the end of a frame that was passed on in pieces */
+    WS_FAULT     /* the frame at *position breaks a rule: see fault and detail */
+};
+
+/* One direction of one session. */
+struct ws_scanner {
+    uint64_t whole_frames; /* payload bytes up to which a frame is passed on only when complete */
+    uint64_t max_frame;    /* UINT64_MAX: no limit */
+    uint64_t max_message;
+    uint64_t message_size; /* of the message under way, so far */
+    uint64_t left;         /* payload bytes to come of the frame that is passed on in pieces */
+    uint64_t messages;     /* complete data messages */
+    uint64_t payload;      /* payload bytes of data frames */
+    uint64_t need;         /* after WS_MORE: bytes from *position on without which nothing changes */
+    uint64_t detail;       /* of the fault: an opcode, or a limit */
+    enum ws_fault fault;
+    uint8_t bits; /* reserved bits that the negotiated extensions use */
+    bool masked;  /* true for bytes from a client */
+    bool left_final;
+    bool in_message;
+    bool closed; /* a close frame was seen */
+};
+
+/*
+ * Walk the frames of data from *position on.
+ *
+ * Everything before *position, as it is afterwards, may be passed on.  Go on with
+ * another call: behind the control frame for WS_CONTROL and WS_DROPPED, from *position
+ * for WS_BOUNDARY.  Nothing may be fed after WS_FAULT.
+ */
+enum ws_found ws_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size,
+                      size_t *position, size_t *extent);
+
+#endif

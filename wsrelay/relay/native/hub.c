@@ -1,0 +1,212 @@
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pump.h"
+
+enum { MAX_EVENTS = 64 }; /* sockets handled before the clock is looked at */
+
+bool hub_reserve(struct hub *hub, size_t size)
+{
+    if (size <= hub->scratch_size)
+        return true;
+    uint8_t *scratch = malloc(size);
+    if (!scratch)
+        return false;
+    free(hub->scratch);
+    hub->scratch = scratch;
+    hub->scratch_size = size;
+    return true;
+}
+
+void hub_add_todo(struct hub *hub, struct leg *leg)
+{
+    if (leg->on_todo || leg->gone)
+        return;
+    struct leg **link = &hub->todo;
+    while (*link)
+        link = &(*link)->next_todo;
+    *link = leg;
+    leg->next_todo = NULL;
+    leg->on_todo = true;
+    if (!hub->depth)
+        eventfd_write(hub->wake, 1);
+}
+
+void hub_remove_todo(struct hub *hub, struct leg *leg)
+{
+    if (!leg->on_todo)
+        return;
+    struct leg **link = &hub->todo;
+    while (*link != leg)
+        link = &(*link)->next_todo;
+    *link = leg->next_todo;
+    leg->on_todo = false;
+}
+
+bool hub_watch(struct hub *hub, struct leg *leg, uint32_t events)
+{
+    if (leg->known && leg->events == events)
+        return true;
+    struct epoll_event event = {.events = events, .data.ptr = leg};
+    int operation = leg->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(hub->epoll, operation, leg->fd, &event) < 0)
+        return false;
+    leg->known = true;
+    leg->events = events;
+    return true;
+}
+
+void hub_forget(struct hub *hub, struct leg *leg)
+{
+    if (leg->known)
+        epoll_ctl(hub->epoll, EPOLL_CTL_DEL, leg->fd, NULL);
+    leg->known = false;
+}
+
+void hub_enter(struct hub *hub)
+{
+    hub->depth++;
+}
+
+static void destroy(struct hub *hub)
+{
+    if (hub->epoll >= 0)
+        close(hub->epoll);
+    if (hub->wake >= 0)
+        close(hub->wake);
+    blocks_free(&hub->blocks);
+    free(hub->scratch);
+    free(hub);
+}
+
+/* Drop a reference: the hub's owner has one, and each pump. */
+void hub_release(struct hub *hub)
+{
+    if (--hub->users == 0)
+        destroy(hub);
+}
+
+void hub_leave(struct hub *hub)
+{
+    if (--hub->depth)
+        return;
+    if (hub->todo)
+        eventfd_write(hub->wake, 1);
+    while (hub->dead) {
+        struct pump *pump = hub->dead;
+        hub->dead = pump->next_dead;
+        free(pump);
+        hub->users--; /* the caller has one, too */
+    }
+}
+
+struct hub *hub_new(told_control control, told_fault fault, told_lost lost)
+{
+    struct hub *hub = calloc(1, sizeof *hub);
+    if (!hub)
+        return NULL;
+    hub->control = control;
+    hub->fault = fault;
+    hub->lost = lost;
+    hub->users = 1;
+    hub->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    hub->epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (hub->wake < 0 || hub->epoll < 0 || !hub_reserve(hub, READ_SIZE) ||
+        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake, &event) < 0) {
+        destroy(hub);
+        return NULL;
+    }
+    return hub;
+}
+
+void hub_free(struct hub *hub)
+{
+    hub_release(hub);
+}
+
+int hub_descriptor(const struct hub *hub)
+{
+    return hub->epoll;
+}
+
+static uint64_t nanoseconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Handle the sockets that are ready; returns how many there were. */
+static int handle_ready(struct hub *hub)
+{
+    struct epoll_event events[MAX_EVENTS];
+    int count = epoll_wait(hub->epoll, events, MAX_EVENTS, 0);
+    for (int i = 0; i < count; i++) {
+        eventfd_t ignored;
+        if (events[i].data.ptr)
+            leg_ready(events[i].data.ptr, events[i].events);
+        else
+            eventfd_read(hub->wake, &ignored);
+    }
+    return count;
+}
+
+/* Go on with the legs that have a backlog, or that are broken. */
+static void handle_todo(struct hub *hub)
+{
+    for (int i = 0; hub->todo && i < MAX_EVENTS; i++) {
+        struct leg *leg = hub->todo;
+        hub_remove_todo(hub, leg);
+        if (leg->broken)
+            leg_ready(leg, 0);
+        else if (leg->backlog)
+            leg_go_on(leg);
+    }
+}
+
+/* Sleep until the reactor has something to do, be it the hub or not. */
+static bool sleep_until(int reactor, uint64_t until)
+{
+    uint64_t now = nanoseconds();
+    if (now >= until)
+        return false;
+    struct timespec left = {(time_t)((until - now) / 1000000000u), (long)((until - now) % 1000000000u)};
+    struct pollfd descriptor = {.fd = reactor, .events = POLLIN};
+    return ppoll(&descriptor, 1, &left, NULL) > 0;
+}
+
+/*
+ * Handle what is ready, and what becomes ready soon.
+ *
+ * Going back to Python and its reactor costs more than a frame does, so the hub stays for
+ * up to patience seconds, asleep when there is nothing to do.  It returns at once when the
+ * reactor's own epoll set is ready and the hub is not, when Python was told something, or
+ * when a signal came.  A reactor of -1 means not to wait.
+ */
+int hub_turn(struct hub *hub, double now, int reactor, double patience)
+{
+    uint64_t until = nanoseconds() + (uint64_t)(patience * 1e9);
+    int total = 0;
+    hub_enter(hub);
+    hub->now = now;
+    hub->told = false;
+    for (;;) {
+        int count = handle_ready(hub);
+        if (count <= 0)
+            break;
+        total += count;
+        handle_todo(hub);
+        if (hub->told || hub->todo || nanoseconds() >= until)
+            break;
+        if (reactor >= 0 && count < MAX_EVENTS && !sleep_until(reactor, until))
+            break;
+    }
+    hub_leave(hub);
+    return total;
+}

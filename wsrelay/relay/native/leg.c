@@ -1,0 +1,366 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "pump.h"
+
+static struct hub *hub_of(const struct leg *leg)
+{
+    return leg->pump->hub;
+}
+
+static int side_of(const struct leg *leg)
+{
+    return leg == &leg->pump->legs[1];
+}
+
+/* A close frame that waits for a boundary must not stop the frame before it. */
+static bool takes_data(const struct leg *leg)
+{
+    return !leg->finished || buffer_size(&leg->waiting);
+}
+
+bool leg_is_mid_frame(const struct leg *leg)
+{
+    return leg->far->scanner.left && takes_data(leg);
+}
+
+/* Whether data for this leg would have to be kept. */
+static bool is_full(const struct leg *leg)
+{
+    return leg->blocked && !leg->shut && takes_data(leg);
+}
+
+/* Whether what this leg sends has somewhere to go. */
+static bool may_be_read(const struct leg *leg)
+{
+    if (leg->shut || leg->broken)
+        return true;
+    return !is_full(leg->far) && leg->answers <= MAX_WAITING;
+}
+
+static void break_leg(struct leg *leg)
+{
+    leg->broken = true;
+    leg->blocked = false;
+    buffer_clear(&leg->out, &hub_of(leg)->blocks);
+    hub_add_todo(hub_of(leg), leg);
+}
+
+void leg_update(struct leg *leg)
+{
+    if (leg->gone)
+        return;
+    bool is_read = may_be_read(leg);
+    if (leg->backlog && is_read)
+        hub_add_todo(hub_of(leg), leg);
+    uint32_t events = (is_read && !leg->backlog ? EPOLLIN : 0) | (leg->blocked ? EPOLLOUT : 0);
+    if (!hub_watch(hub_of(leg), leg, events) && !leg->broken)
+        break_leg(leg);
+}
+
+static void update_both(struct leg *leg)
+{
+    leg_update(leg);
+    leg_update(leg->far);
+}
+
+/* What goes to a leg. */
+
+/* Send what the kernel takes now; returns how much that was. */
+static size_t send_now(struct leg *leg, const uint8_t *data, size_t size)
+{
+    size_t sent = 0;
+    while (sent < size) {
+        ssize_t n = send(leg->fd, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+            break_leg(leg);
+        if (n < 0)
+            break;
+        sent += n;
+    }
+    leg->sent += sent;
+    return sent;
+}
+
+static void keep(struct leg *leg, struct buffer *buffer, const uint8_t *data, size_t size)
+{
+    if (!buffer_add(buffer, &hub_of(leg)->blocks, data, size))
+        break_leg(leg);
+}
+
+static void block(struct leg *leg)
+{
+    if (!leg->broken && !leg->blocked) {
+        leg->blocked = true;
+        leg->stalls++;
+        update_both(leg);
+    }
+}
+
+void leg_write(struct leg *leg, const uint8_t *data, size_t size)
+{
+    if (leg->gone || leg->broken || leg->shut || !size)
+        return;
+    if (leg->corked || leg->blocked) {
+        keep(leg, &leg->out, data, size);
+        return;
+    }
+    size_t sent = send_now(leg, data, size);
+    if (sent < size && !leg->broken) {
+        keep(leg, &leg->out, data + sent, size - sent);
+        block(leg);
+    }
+}
+
+static void send_fin(struct leg *leg)
+{
+    if (shutdown(leg->fd, SHUT_WR) < 0)
+        break_leg(leg);
+}
+
+/* Send what waits in out. */
+static void flush(struct leg *leg)
+{
+    size_t sent = send_now(leg, buffer_bytes(&leg->out), buffer_size(&leg->out));
+    if (leg->broken)
+        return;
+    buffer_drop(&leg->out, &hub_of(leg)->blocks, sent);
+    if (buffer_size(&leg->out)) {
+        block(leg);
+        return;
+    }
+    leg->blocked = false;
+    if (!buffer_size(&leg->waiting))
+        leg->answers = 0;
+    if (leg->shut)
+        send_fin(leg);
+}
+
+static void uncork(struct leg *leg)
+{
+    leg->corked = false;
+    if (!leg->gone && !leg->blocked && buffer_size(&leg->out))
+        flush(leg);
+}
+
+void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size)
+{
+    if (leg->gone || leg->broken || leg->shut)
+        return;
+    if (leg_is_mid_frame(leg)) {
+        leg->stalls += !buffer_size(&leg->waiting);
+        keep(leg, &leg->waiting, frame, size);
+    } else {
+        leg_write(leg, frame, size);
+    }
+    if (buffer_size(&leg->waiting) || leg->blocked) {
+        leg->answers += size;
+        leg_update(leg);
+    }
+}
+
+/* Send what waited for the far leg's frame to end. */
+static void at_boundary(struct leg *leg)
+{
+    struct buffer frames = leg->waiting;
+    leg->waiting = (struct buffer){0};
+    leg->answers = 0;
+    leg_write(leg, buffer_bytes(&frames), buffer_size(&frames));
+    buffer_clear(&frames, &hub_of(leg)->blocks);
+    if (leg->ending)
+        leg_shut(leg);
+    update_both(leg);
+}
+
+void leg_shut(struct leg *leg)
+{
+    leg->ending = true;
+    if (leg->gone || leg->broken || leg->shut || buffer_size(&leg->waiting))
+        return;
+    leg->shut = true;
+    leg->answers = 0;
+    if (!buffer_size(&leg->out))
+        send_fin(leg);
+    update_both(leg);
+}
+
+/* What comes from a leg. */
+
+static void pass_on(struct leg *leg, const uint8_t *data, size_t size)
+{
+    if (!size || leg->shut)
+        return;
+    leg->last_data = hub_of(leg)->now;
+    if (takes_data(leg->far))
+        leg_write(leg->far, data, size);
+}
+
+static void cork(struct leg *leg)
+{
+    leg->corked = leg->far->corked = true;
+}
+
+static void tell_control(struct leg *leg, const uint8_t *frame, size_t size)
+{
+    struct hub *hub = hub_of(leg);
+    hub->told = true;
+    hub->control(leg->pump->owner, side_of(leg), frame, size);
+}
+
+static void tell_fault(struct leg *leg)
+{
+    struct hub *hub = hub_of(leg);
+    leg->violated = hub->told = true;
+    hub->fault(leg->pump->owner, side_of(leg), leg->scanner.fault, leg->scanner.detail);
+}
+
+/*
+ * Pass on frames, and tell of what is none; returns how many bytes were dealt with.
+ *
+ * Whoever is told may do anything to both legs.
+ */
+static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
+{
+    size_t start = 0, position = 0, extent = 0, controls = 0;
+    for (;;) {
+        enum ws_found found = ws_scan(&leg->scanner, data, size, &position, &extent);
+        if (found == WS_BOUNDARY && !buffer_size(&leg->far->waiting))
+            continue;
+        pass_on(leg, data + start, position - start);
+        start = position;
+        if (found == WS_MORE)
+            return start;
+        if (found == WS_BOUNDARY) {
+            at_boundary(leg->far);
+            continue;
+        }
+        cork(leg);
+        if (found == WS_FAULT) {
+            tell_fault(leg);
+            return size;
+        }
+        if (found == WS_CONTROL)
+            tell_control(leg, data + position, extent);
+        start = position += extent;
+        if (leg->gone)
+            return size;
+        if (++controls == MAX_CONTROLS && position < size) {
+            leg->backlog = true;
+            return start;
+        }
+    }
+}
+
+void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
+{
+    leg->backlog = false;
+    size_t done = deal_with(leg, data, size);
+    if (!leg->gone && done < size)
+        keep(leg, &leg->held, data + done, size - done);
+    if (leg->corked || leg->far->corked) {
+        uncork(leg);
+        uncork(leg->far);
+        update_both(leg);
+    }
+}
+
+void leg_go_on(struct leg *leg)
+{
+    struct buffer held = leg->held;
+    leg->held = (struct buffer){0};
+    leg_feed(leg, buffer_bytes(&held), buffer_size(&held));
+    buffer_clear(&held, &hub_of(leg)->blocks);
+}
+
+void leg_let_go(struct leg *leg)
+{
+    if (leg->gone)
+        return;
+    struct hub *hub = hub_of(leg);
+    hub_forget(hub, leg);
+    hub_remove_todo(hub, leg);
+    buffer_clear(&leg->held, &hub->blocks);
+    buffer_clear(&leg->out, &hub->blocks);
+    buffer_clear(&leg->waiting, &hub->blocks);
+    leg->gone = true;
+    leg->blocked = leg->backlog = false;
+    leg_update(leg->far);
+}
+
+static void lose(struct leg *leg)
+{
+    while (leg->backlog && !leg->gone)
+        leg_go_on(leg);
+    if (leg->gone)
+        return;
+    struct hub *hub = hub_of(leg);
+    leg_let_go(leg);
+    hub->told = true;
+    hub->lost(leg->pump->owner, side_of(leg));
+}
+
+static void take(struct leg *leg, size_t size)
+{
+    struct hub *hub = hub_of(leg);
+    size_t held = buffer_size(&leg->held);
+    leg->received += size;
+    if (leg->violated)
+        return;
+    if (held && held + size < leg->scanner.need) {
+        keep(leg, &leg->held, hub->scratch + held, size);
+        return;
+    }
+    if (held) {
+        memcpy(hub->scratch, buffer_bytes(&leg->held), held);
+        buffer_clear(&leg->held, &hub->blocks);
+    }
+    leg_feed(leg, hub->scratch, held + size);
+}
+
+static void read_leg(struct leg *leg)
+{
+    struct hub *hub = hub_of(leg);
+    size_t held = buffer_size(&leg->held);
+    if (!hub_reserve(hub, held + READ_SIZE)) {
+        lose(leg);
+        return;
+    }
+    ssize_t n = recv(leg->fd, hub->scratch + held, READ_SIZE, MSG_DONTWAIT);
+    if (n > 0)
+        take(leg, n);
+    else if (n == 0 || leg->broken || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+        lose(leg);
+}
+
+void leg_ready(struct leg *leg, uint32_t events)
+{
+    if (leg->gone)
+        return;
+    if (leg->broken) {
+        /* What it sent before it broke is still there to be read. */
+        if (is_full(leg->far))
+            lose(leg);
+        else
+            read_leg(leg);
+        if (!leg->gone)
+            hub_add_todo(hub_of(leg), leg);
+        return;
+    }
+    if (events & EPOLLOUT && leg->blocked) {
+        flush(leg);
+        update_both(leg);
+    }
+    if (leg->events & EPOLLIN) {
+        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+            read_leg(leg);
+    } else if (events & EPOLLERR) {
+        lose(leg);
+    } else if (events & EPOLLHUP) {
+        /* It would be told again and again; the next update looks at the socket anew. */
+        hub_forget(hub_of(leg), leg);
+    }
+}

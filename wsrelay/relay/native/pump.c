@@ -1,0 +1,138 @@
+#include "pump.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+static void prepare(struct leg *leg, struct pump *pump, int fd, const struct ws_limits *limits,
+                    uint8_t bits)
+{
+    leg->pump = pump;
+    leg->fd = fd;
+    leg->scanner.bits = bits;
+    leg->scanner.whole_frames = limits->whole_frames;
+    leg->scanner.max_frame = limits->max_frame;
+    leg->scanner.max_message = limits->max_message;
+}
+
+struct pump *pump_new(struct hub *hub, void *owner, int client, int upstream, uint8_t bits,
+                      const struct ws_limits *up, const struct ws_limits *down)
+{
+    struct pump *pump = calloc(1, sizeof *pump);
+    if (!pump)
+        return NULL;
+    pump->hub = hub;
+    pump->owner = owner;
+    hub->users++;
+    struct leg *near = &pump->legs[0], *far = &pump->legs[1];
+    prepare(near, pump, client, up, bits);
+    prepare(far, pump, upstream, down, bits);
+    near->scanner.masked = true;
+    near->far = far;
+    far->far = near;
+    return pump;
+}
+
+void pump_free(struct pump *pump)
+{
+    struct hub *hub = pump->hub;
+    leg_let_go(&pump->legs[0]);
+    leg_let_go(&pump->legs[1]);
+    if (hub->depth) { /* its legs may be on the stack, or among the events of this turn */
+        pump->next_dead = hub->dead;
+        hub->dead = pump;
+        return;
+    }
+    free(pump);
+    hub_release(hub);
+}
+
+void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_size,
+               const uint8_t *from_client, size_t from_client_size, const uint8_t *from_upstream,
+               size_t from_upstream_size)
+{
+    struct leg *client = &pump->legs[0], *upstream = &pump->legs[1];
+    struct hub *hub = pump->hub;
+    hub_enter(hub);
+    hub->now = client->last_data = upstream->last_data = now;
+    client->uncounted = head_size;
+    leg_write(client, head, head_size);
+    leg_update(client);
+    leg_update(upstream);
+    if (from_upstream_size)
+        leg_feed(upstream, from_upstream, from_upstream_size);
+    if (from_client_size && !client->gone)
+        leg_feed(client, from_client, from_client_size);
+    hub_leave(hub);
+}
+
+void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size)
+{
+    leg_send_own(&pump->legs[side], frame, size);
+}
+
+void pump_finish(struct pump *pump, int side)
+{
+    pump->legs[side].finished = true;
+    leg_update(pump->legs[side].far);
+}
+
+void pump_shut(struct pump *pump, int side)
+{
+    leg_shut(&pump->legs[side]);
+}
+
+void pump_let_go(struct pump *pump, int side)
+{
+    leg_let_go(&pump->legs[side]);
+}
+
+int pump_is_cut(const struct pump *pump, int side)
+{
+    const struct leg *leg = &pump->legs[side];
+    return leg->far->gone && leg_is_mid_frame(leg);
+}
+
+int pump_is_paused(const struct pump *pump, int side)
+{
+    const struct leg *leg = &pump->legs[side];
+    return !leg->gone && !(leg->known && leg->events & EPOLLIN);
+}
+
+int pump_is_waiting(const struct pump *pump, int side)
+{
+    const struct leg *leg = &pump->legs[side];
+    return leg->blocked || buffer_size(&leg->waiting);
+}
+
+uint64_t pump_messages(const struct pump *pump, int side)
+{
+    return pump->legs[side].scanner.messages;
+}
+
+uint64_t pump_payload(const struct pump *pump, int side)
+{
+    return pump->legs[side].scanner.payload;
+}
+
+uint64_t pump_received(const struct pump *pump, int side)
+{
+    return pump->legs[side].received;
+}
+
+/* Bytes of the opening handshake are not counted. */
+uint64_t pump_sent(const struct pump *pump, int side)
+{
+    const struct leg *leg = &pump->legs[side];
+    return leg->sent > leg->uncounted ? leg->sent - leg->uncounted : 0;
+}
+
+uint64_t pump_stalls(const struct pump *pump, int side)
+{
+    return pump->legs[side].stalls;
+}
+
+double pump_last_data(const struct pump *pump)
+{
+    double client = pump->legs[0].last_data, upstream = pump->legs[1].last_data;
+    return client > upstream ? client : upstream;
+}

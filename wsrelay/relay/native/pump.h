@@ -1,0 +1,97 @@
+/*
+ * The inside of the native pump.
+ *
+ * hub.c     the epoll set, a turn of it, and who is told what
+ * pump.c    one session's two legs as Python sees them
+ * leg.c     what comes from a leg, what goes to it, and when it is read
+ * frames.c  frame headers
+ * buffer.c  bytes that wait
+ */
+#ifndef WSRELAY_PUMP_H
+#define WSRELAY_PUMP_H
+
+#include "buffer.h"
+#include "frames.h"
+
+enum { READ_SIZE = 64 * 1024 };   /* bytes of one recv */
+enum { MAX_CONTROLS = 256 };      /* control frames handled in a row; each costs Python's time */
+enum { MAX_WAITING = 16 * 1024 }; /* bytes of the relay's own frames before a leg is not read */
+
+/*
+ * One socket of a session.
+ *
+ * "blocked" is about what goes to the leg, "paused" about what comes from it.
+ */
+struct leg {
+    struct ws_scanner scanner; /* of what comes from here */
+    struct pump *pump;
+    struct leg *far;
+    struct leg *next_todo;
+    struct buffer held;    /* read, but not passed on: a frame's beginning, or a backlog */
+    struct buffer out;     /* to be sent */
+    struct buffer waiting; /* frames of the relay's own, for the next boundary */
+    uint64_t received, sent, stalls;
+    uint64_t uncounted; /* bytes of sent that belong to the opening handshake */
+    double last_data;
+    size_t answers;   /* bytes of the relay's own frames that were not taken yet */
+    uint32_t events;  /* what epoll is asked for */
+    int fd;
+    bool known : 1;   /* in the epoll set */
+    bool gone : 1;    /* not the pump's any more */
+    bool blocked : 1; /* the kernel takes no more of out */
+    bool corked : 1;  /* out is collected */
+    bool backlog : 1; /* held has more than a frame's beginning */
+    bool on_todo : 1;
+    bool finished : 1; /* gets no more data of the far leg's */
+    bool ending : 1;   /* to be shut when waiting is empty */
+    bool shut : 1;     /* gets nothing more but what is in out; what comes is discarded */
+    bool broken : 1;   /* takes nothing any more, and will soon be lost */
+    bool violated : 1; /* broke a rule: what comes is discarded */
+};
+
+struct pump {
+    struct hub *hub;
+    void *owner;
+    struct leg legs[2];
+    struct pump *next_dead;
+};
+
+struct hub {
+    told_control control;
+    told_fault fault;
+    told_lost lost;
+    uint8_t *scratch; /* what was just read */
+    size_t scratch_size;
+    struct blocks blocks;
+    struct leg *todo;  /* legs with a backlog */
+    struct pump *dead; /* freed by their owners while their legs may be on the stack */
+    double now;        /* the reactor's seconds */
+    int epoll;
+    int wake; /* an eventfd: there is something to do, though no socket is ready */
+    int depth;
+    unsigned users;
+    bool told; /* something was told in this turn */
+};
+
+/* hub.c */
+bool hub_reserve(struct hub *hub, size_t size);
+void hub_add_todo(struct hub *hub, struct leg *leg);
+void hub_remove_todo(struct hub *hub, struct leg *leg);
+bool hub_watch(struct hub *hub, struct leg *leg, uint32_t events);
+void hub_forget(struct hub *hub, struct leg *leg);
+void hub_enter(struct hub *hub);
+void hub_leave(struct hub *hub);
+void hub_release(struct hub *hub);
+
+/* leg.c */
+void leg_ready(struct leg *leg, uint32_t events);
+void leg_go_on(struct leg *leg);
+void leg_feed(struct leg *leg, const uint8_t *data, size_t size);
+void leg_write(struct leg *leg, const uint8_t *data, size_t size);
+void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size);
+void leg_update(struct leg *leg);
+void leg_shut(struct leg *leg);
+void leg_let_go(struct leg *leg);
+bool leg_is_mid_frame(const struct leg *leg);
+
+#endif

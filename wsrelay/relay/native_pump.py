@@ -1,0 +1,288 @@
+"""
+The native pump: sockets read, frames scanned and sockets written in C (``native/``).
+
+All sockets of all sessions are in one epoll set, a hub, whose descriptor is the only one
+that the reactor sees.  When something is ready, one call of `NativeHub.doRead` handles all
+of it, and Python hears only of control frames, violations and lost legs.
+"""
+
+# ruff: noqa: N802  (camelCase here is Twisted's: these are called by the reactor)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorTime, IReadDescriptor, ITransport
+from twisted.internet.tcp import Connection as TCPConnection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.relay._native import ffi, lib
+from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
+from wsrelay.relay.python_pump import PythonPump
+from wsrelay.wire.frames import Fault, Limits, violation_of
+
+PATIENCE: Final = 0.002
+"""Seconds that a turn of the hub may last, waiting included; see ``hub_turn``."""
+
+_SIDES: Final = (Side.CLIENT, Side.UPSTREAM)
+_NUMBERS: Final = {Side.CLIENT: 0, Side.UPSTREAM: 1}
+_NO_LIMIT: Final = 2**64 - 1
+_DONE: Final = Failure(ConnectionDone())
+
+
+@implementer(IReadDescriptor)
+class NativeHub:
+    """
+    Makes native pumps, and is what the reactor calls when one of their sockets is ready.
+
+    It is among the reactor's readers only while there are sessions.
+
+    :param reactor: the one that the sessions' transports belong to.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        # Without it the hub does not wait for more before it goes back to the reactor.
+        poller = getattr(reactor, "_poller", None)
+        self._reactor_descriptor = poller.fileno() if poller is not None else -1
+        self._hub: Any = None
+        self._live = 0
+
+    def __call__(
+        self,
+        owner: PumpOwner,
+        client: ITransport,
+        upstream: ITransport,
+        options: PumpOptions,
+        reactor: IReactorTime,
+    ) -> Pump:
+        """Join two transports: natively, if both are sockets with nothing left to write."""
+        if _is_plain(client) and _is_plain(upstream):
+            return NativePump(self, owner, client, upstream, options, reactor)
+        return PythonPump(owner, client, upstream, options, reactor)
+
+    def open(self) -> Any:
+        """
+        Return the hub in C, made by the first call: not before a daemon has forked.
+
+        :raises OSError: there is no descriptor left, or no memory.
+        """
+        if self._hub is None:
+            hub = lib.hub_new(lib.control_received, lib.violated, lib.leg_lost)
+            if hub == ffi.NULL:
+                raise OSError(ffi.errno, "the native pump could not be made")
+            self._hub = ffi.gc(hub, lib.hub_free)
+        return self._hub
+
+    def began(self) -> None:
+        """Learn that a pump runs."""
+        self._live += 1
+        if self._live == 1:
+            self._reactor.addReader(self)
+
+    def ended(self) -> None:
+        """Learn that a pump has lost both legs."""
+        self._live -= 1
+        if self._live == 0:
+            self._reactor.removeReader(self)
+
+    def turn(self, patience: float = 0.0) -> int:
+        """
+        Handle what is ready, and return how many sockets that were.
+
+        :param patience: seconds to stay for what becomes ready soon.
+        """
+        hub, now = self._hub, self._reactor.seconds()
+        return int(lib.hub_turn(hub, now, self._reactor_descriptor, patience))
+
+    # what the reactor calls
+
+    def fileno(self) -> int:
+        """Return the epoll set's descriptor, which is readable when a socket is ready."""
+        return int(lib.hub_descriptor(self.open()))
+
+    def logPrefix(self) -> str:
+        """Name the hub for the log."""
+        return "wsrelay"
+
+    def doRead(self) -> None:
+        """Handle what is ready, for no longer than until the reactor's next timer."""
+        until_timer = self._reactor.timeout()
+        self.turn(PATIENCE if until_timer is None else min(PATIENCE, until_timer))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Do nothing: the reactor lets go of everything when it stops."""
+
+
+def _is_plain(transport: Any) -> bool:
+    """Tell whether a transport is a socket of which nobody else has unwritten bytes."""
+    if not isinstance(transport, TCPConnection) or transport.TLS:
+        return False
+    return not transport.dataBuffer and not transport._tempDataBuffer
+
+
+@define(eq=False)
+class NativePump:
+    """Joins two sockets; see `wsrelay.relay.pump.Pump` for every method."""
+
+    hub: NativeHub
+    owner: PumpOwner
+    client: Any
+    upstream: Any
+    options: PumpOptions
+    reactor: IReactorTime
+    _pump: Any = field(init=False)
+    _handle: Any = field(init=False)  # lets C find the way back; a circle while both legs live
+    _lost: set[Side] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._handle = ffi.new_handle(self)
+        descriptors = self.client.fileno(), self.upstream.fileno()
+        limits = _limits(self.options.up), _limits(self.options.down)
+        pump = lib.pump_new(self.hub.open(), self._handle, *descriptors, self.options.bits, *limits)
+        if pump == ffi.NULL:
+            raise MemoryError
+        self._pump = ffi.gc(pump, lib.pump_free)
+
+    def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
+        """Take the sockets away from the reactor, and begin."""
+        self.client.stopReading()
+        self.upstream.stopReading()
+        self.hub.began()
+        lib.pump_start(
+            self._pump,
+            self.reactor.seconds(),
+            *(head, len(head)),
+            *(from_client, len(from_client)),
+            *(from_upstream, len(from_upstream)),
+        )
+
+    def received_from(self, side: Side) -> Callable[[bytes], None]:
+        """Return what takes each read of *side*: nothing, as the reactor does not read it."""
+        return _unexpected
+
+    def lost(self, side: Side) -> None:
+        """Let go of a socket that is closed."""
+        if side in self._lost:
+            return
+        self._lost.add(side)
+        lib.pump_let_go(self._pump, _NUMBERS[side])
+        self.owner.leg_lost(side)
+        if len(self._lost) == 2:
+            self._handle = None
+            self.hub.ended()
+
+    def send(self, side: Side, frame: bytes) -> None:
+        """Send a control frame at the next boundary."""
+        lib.pump_send(self._pump, _NUMBERS[side], frame, len(frame))
+
+    def finish(self, side: Side) -> None:
+        """Pass no more data to *side*, from the next boundary on."""
+        lib.pump_finish(self._pump, _NUMBERS[side])
+
+    def is_cut(self, side: Side) -> bool:
+        """Tell whether *side* waits for the rest of a frame that will not come."""
+        return bool(lib.pump_is_cut(self._pump, _NUMBERS[side]))
+
+    def shut(self, side: Side) -> None:
+        """End *side*'s sending half once all is written."""
+        lib.pump_shut(self._pump, _NUMBERS[side])
+
+    def abort(self, side: Side) -> None:
+        """Reset *side*'s connection."""
+        if side not in self._lost:
+            lib.pump_let_go(self._pump, _NUMBERS[side])
+            self._transport(side).abortConnection()
+
+    def messages(self, side: Side) -> int:
+        """Count complete data messages from *side*."""
+        return int(lib.pump_messages(self._pump, _NUMBERS[side]))
+
+    def payload(self, side: Side) -> int:
+        """Count payload bytes from *side*."""
+        return int(lib.pump_payload(self._pump, _NUMBERS[side]))
+
+    def received(self, side: Side) -> int:
+        """Count bytes read from *side*."""
+        return int(lib.pump_received(self._pump, _NUMBERS[side]))
+
+    def sent(self, side: Side) -> int:
+        """Count bytes that *side*'s socket took."""
+        return int(lib.pump_sent(self._pump, _NUMBERS[side]))
+
+    def is_paused(self, side: Side) -> bool:
+        """Tell whether *side* is not being read."""
+        return bool(lib.pump_is_paused(self._pump, _NUMBERS[side]))
+
+    def is_waiting(self, side: Side) -> bool:
+        """Tell whether something for *side* has to wait."""
+        return bool(lib.pump_is_waiting(self._pump, _NUMBERS[side]))
+
+    def stalls(self, side: Side) -> int:
+        """Count how often *side* had to be waited for."""
+        return int(lib.pump_stalls(self._pump, _NUMBERS[side]))
+
+    def last_data(self) -> float:
+        """Say when data last moved."""
+        return float(lib.pump_last_data(self._pump))
+
+    def close(self, side: Side) -> None:
+        """Have Twisted close a socket that has ended; it tells `lost` in turn."""
+        self._transport(side).connectionLost(_DONE)
+
+    def _transport(self, side: Side) -> Any:
+        return self.client if side is Side.CLIENT else self.upstream
+
+
+_: type[Pump] = NativePump  # mypy checks here that the interface is whole
+
+
+def _limits(limits: Limits) -> Any:
+    def number(limit: int | None) -> int:
+        return _NO_LIMIT if limit is None else limit
+
+    return ffi.new(
+        "struct ws_limits *",
+        (limits.whole_frames, number(limits.max_frame), number(limits.max_message)),
+    )
+
+
+def _unexpected(data: bytes) -> None:
+    raise AssertionError("the reactor read a socket that is the pump's")
+
+
+# What C calls; an exception must not get there.
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def control_received(handle: Any, side: int, frame: Any, size: int) -> None:
+    """Hand a control frame to the session."""
+    pump: NativePump = ffi.from_handle(handle)
+    try:
+        pump.owner.control_received(_SIDES[side], ffi.buffer(frame, size)[:])
+    except Exception:
+        pump.owner.pump_failed()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def violated(handle: Any, side: int, fault: int, detail: int) -> None:
+    """Tell the session of a violation."""
+    pump: NativePump = ffi.from_handle(handle)
+    try:
+        pump.owner.violated(_SIDES[side], violation_of(Fault(fault), detail))
+    except Exception:
+        pump.owner.pump_failed()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def leg_lost(handle: Any, side: int) -> None:
+    """Close a socket that has ended."""
+    pump: NativePump = ffi.from_handle(handle)
+    try:
+        pump.close(_SIDES[side])
+    except Exception:
+        pump.owner.pump_failed()
