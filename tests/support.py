@@ -278,9 +278,10 @@ class RelayProcess(Process):
         return f"{scheme}://127.0.0.1:{self.ports[section]}"
 
     def wait_until_ready(self) -> None:
-        """Wait until every port accepts connections."""
+        """Wait until every port accepts connections, and signals are handled."""
         for port in self.ports.values():
             self.wait_for_port(port)
+        self.wait_for_line(lambda line: "is up" in line, what="that the relay is up")
 
 
 @contextlib.contextmanager

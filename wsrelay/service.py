@@ -160,6 +160,10 @@ class RelayService(MultiService):
         super().startService()
         for name, port in self.ports.items():
             log.info("listener {name} on {address}", name=name, address=_address(port))
+        # Not before: until then a signal would end the process without a word.
+        self._reactor.callWhenRunning(self._say_up)
+
+    def _say_up(self) -> None:
         log.info(
             "wsrelay {version} is up; frames go through {pump}",
             version=__version__,

@@ -16,6 +16,7 @@ from tests.system.support import (
     Stage,
     Wire,
     end_normally,
+    fd_count,
     frame,
     handshake,
     masked,
@@ -122,9 +123,11 @@ def test_a_client_that_leaves_while_a_name_is_dialled_leaves_nothing(tmp_path: P
     url = f"ws://localhost:{full.getsockname()[1]}"
     with started("tcp:0:interface=127.0.0.1", url, tmp_path) as relay:
         stage = Stage(relay, RawUpstream(full, url))
-        for _ in range(5):
+        idle = fd_count(relay.pid)
+        for number in range(1, 6):
             client = stage.ask()
+            wait_until(lambda: fd_count(relay.pid) >= idle + 2, "the dialling")
             client.reset()
-        relay.wait_for_event(event="refused", status=499)
-        wait_until(lambda: relay.log().count('"status":499') == 5, "the ends of all five")
+            wait_until(lambda n=number: relay.log().count('"status":499') == n, "the end")
+        wait_until(lambda: fd_count(relay.pid) == idle, "the end of all dialling")
         full.close()
