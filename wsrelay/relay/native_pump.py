@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor, ITransport
 from twisted.internet.tcp import Connection as TCPConnection
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.relay._native import ffi, lib
+from wsrelay.relay.native_tls import TLSObjects, functions, tls_objects
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
 from wsrelay.relay.python_pump import PythonPump
+from wsrelay.relay.transports import discard
 from wsrelay.wire.frames import Fault, Limits, violation_of
 
 PATIENCE: Final = 0.002
@@ -60,10 +63,11 @@ class NativeHub:
         options: PumpOptions,
         reactor: IReactorTime,
     ) -> Pump:
-        """Join two transports: natively, if both are sockets with nothing left to write."""
-        if _is_plain(client) and _is_plain(upstream):
-            return NativePump(self, owner, client, upstream, options, reactor)
-        return PythonPump(owner, client, upstream, options, reactor)
+        """Join two transports: natively, if nothing but sockets and TLS is below them."""
+        legs = _leg_of(client), _leg_of(upstream)
+        if None in legs:
+            return PythonPump(owner, client, upstream, options, reactor)
+        return NativePump(self, owner, legs, options, reactor)
 
     def open(self) -> Any:
         """
@@ -76,7 +80,17 @@ class NativeHub:
             if hub == ffi.NULL:
                 raise OSError(ffi.errno, "the native pump could not be made")
             self._hub = ffi.gc(hub, lib.hub_free)
+            self._set_tls()
         return self._hub
+
+    def _set_tls(self) -> None:
+        if functions():
+            known = ffi.new("struct tls_functions *")
+            ffi.cast("void **", known)[0 : len(functions())] = [
+                ffi.cast("void *", address) for address in functions()
+            ]
+            if lib.hub_set_tls(self._hub, known) < 0:
+                raise MemoryError
 
     def began(self) -> None:
         """Learn that a pump runs."""
@@ -118,11 +132,29 @@ class NativeHub:
         """Do nothing: the reactor lets go of everything when it stops."""
 
 
-def _is_plain(transport: Any) -> bool:
-    """Tell whether a transport is a socket of which nobody else has unwritten bytes."""
-    if not isinstance(transport, TCPConnection) or transport.TLS:
-        return False
-    return not transport.dataBuffer and not transport._tempDataBuffer
+@frozen
+class _Leg:
+    """A transport and what is below it."""
+
+    transport: Any
+    socket: TCPConnection  # the transport itself, without TLS
+    tls: TLSObjects | None
+
+
+def _leg_of(transport: Any) -> _Leg | None:
+    """Find the socket below a transport; None if somebody has unwritten bytes for it."""
+    tls = None
+    socket = transport
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        socket = transport.transport
+        tls = tls_objects(transport)
+        if tls is None:
+            return None
+    if not isinstance(socket, TCPConnection) or socket.TLS:
+        return None
+    if socket.dataBuffer or socket._tempDataBuffer:
+        return None
+    return _Leg(transport, socket, tls)
 
 
 @define(eq=False)
@@ -131,27 +163,30 @@ class NativePump:
 
     hub: NativeHub
     owner: PumpOwner
-    client: Any
-    upstream: Any
+    legs: Any  # of the client and of the upstream
     options: PumpOptions
     reactor: IReactorTime
     _pump: Any = field(init=False)
-    _handle: Any = field(init=False)  # lets C find the way back; a circle while both legs live
+    _handle: Any = field(init=False)  # lets C find the way back; a circle while a leg lives
     _lost: set[Side] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._handle = ffi.new_handle(self)
-        descriptors = self.client.fileno(), self.upstream.fileno()
+        descriptors = [leg.socket.fileno() for leg in self.legs]
         limits = _limits(self.options.up), _limits(self.options.down)
         pump = lib.pump_new(self.hub.open(), self._handle, *descriptors, self.options.bits, *limits)
         if pump == ffi.NULL:
             raise MemoryError
         self._pump = ffi.gc(pump, lib.pump_free)
+        for side, leg in enumerate(self.legs):
+            if leg.tls is not None:
+                pointers = (leg.tls.ssl, leg.tls.into, leg.tls.out)
+                lib.pump_set_tls(pump, side, *(ffi.cast("void *", each) for each in pointers))
 
     def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
         """Take the sockets away from the reactor, and begin."""
-        self.client.stopReading()
-        self.upstream.stopReading()
+        for leg in self.legs:
+            leg.socket.stopReading()
         self.hub.began()
         lib.pump_start(
             self._pump,
@@ -162,8 +197,8 @@ class NativePump:
         )
 
     def received_from(self, side: Side) -> Callable[[bytes], None]:
-        """Return what takes each read of *side*: nothing, as the reactor does not read it."""
-        return _unexpected
+        """Return what takes a read of *side* by the reactor, which does not do that any more."""
+        return discard
 
     def lost(self, side: Side) -> None:
         """Let go of a socket that is closed."""
@@ -196,7 +231,7 @@ class NativePump:
         """Reset *side*'s connection."""
         if side not in self._lost:
             lib.pump_let_go(self._pump, _NUMBERS[side])
-            self._transport(side).abortConnection()
+            self._leg(side).transport.abortConnection()
 
     def messages(self, side: Side) -> int:
         """Count complete data messages from *side*."""
@@ -232,10 +267,11 @@ class NativePump:
 
     def close(self, side: Side) -> None:
         """Have Twisted close a socket that has ended; it tells `lost` in turn."""
-        self._transport(side).connectionLost(_DONE)
+        self._leg(side).socket.connectionLost(_DONE)
 
-    def _transport(self, side: Side) -> Any:
-        return self.client if side is Side.CLIENT else self.upstream
+    def _leg(self, side: Side) -> _Leg:
+        leg: _Leg = self.legs[_NUMBERS[side]]
+        return leg
 
 
 _: type[Pump] = NativePump  # mypy checks here that the interface is whole
@@ -249,10 +285,6 @@ def _limits(limits: Limits) -> Any:
         "struct ws_limits *",
         (limits.whole_frames, number(limits.max_frame), number(limits.max_message)),
     )
-
-
-def _unexpected(data: bytes) -> None:
-    raise AssertionError("the reactor read a socket that is the pump's")
 
 
 # What C calls; an exception must not get there.

@@ -48,12 +48,27 @@ void hub_free(struct hub *hub);
 int hub_descriptor(const struct hub *hub);
 int hub_turn(struct hub *hub, double now, int reactor, double patience);
 
+/* What the pump needs of OpenSSL, which cryptography brings; see OpenSSL's pages by these names. */
+struct tls_functions {
+    int (*ssl_read)(void *ssl, void *data, int size);
+    int (*ssl_write)(void *ssl, const void *data, int size);
+    int (*ssl_get_error)(const void *ssl, int result);
+    int (*ssl_shutdown)(void *ssl);
+    int (*bio_read)(void *bio, void *data, int size);
+    int (*bio_write)(void *bio, const void *data, int size);
+    void (*err_clear_error)(void);
+};
+
+/* Return -1 when there is no memory. */
+int hub_set_tls(struct hub *hub, const struct tls_functions *functions);
+
 struct pump *pump_new(struct hub *hub, void *owner, int client, int upstream, uint8_t bits,
                       const struct ws_limits *up, const struct ws_limits *down);
 void pump_free(struct pump *pump);
 void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_size,
                const uint8_t *from_client, size_t from_client_size, const uint8_t *from_upstream,
                size_t from_upstream_size);
+void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out);
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size);
 void pump_finish(struct pump *pump, int side);
 void pump_shut(struct pump *pump, int side);

@@ -70,23 +70,14 @@ static void end_message(struct ws_scanner *s)
     s->message_size = 0;
 }
 
-/* Go on with a frame whose header is gone already. */
-static enum ws_found go_on(struct ws_scanner *s, size_t size, size_t *position)
+bool ws_pass(struct ws_scanner *s, size_t size)
 {
-    size_t have = size - *position;
-    if (have < s->left) {
-        s->left -= have;
-        s->payload += have;
-        s->need = 1;
-        *position = size;
-        return WS_MORE;
-    }
-    *position += s->left;
-    s->payload += s->left;
-    s->left = 0;
-    if (s->left_final)
+    s->left -= size;
+    s->payload += size;
+    s->need = 1;
+    if (!s->left && s->left_final)
         end_message(s);
-    return WS_BOUNDARY;
+    return !s->left;
 }
 
 static enum ws_found control(struct ws_scanner *s, const uint8_t *frame, size_t have,
@@ -112,8 +103,11 @@ static enum ws_found control(struct ws_scanner *s, const uint8_t *frame, size_t 
 enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, size_t *position,
                       size_t *extent)
 {
-    if (s->left)
-        return go_on(s, size, position);
+    if (s->left) {
+        size_t have = size - *position, passed = have < s->left ? have : s->left;
+        *position += passed;
+        return ws_pass(s, passed) ? WS_BOUNDARY : WS_MORE;
+    }
     for (;;) {
         const uint8_t *frame = data + *position;
         size_t have = size - *position;
@@ -144,7 +138,7 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
         }
         bool is_final = frame[0] & FINAL_BIT;
         s->message_size += length;
-        /* The message of a final frame is closed by its end, see go_on. */
+        /* The message of a final frame is closed by its end, see ws_pass. */
         s->in_message = !is_final;
         if (!is_complete) {
             s->left = length - (have - header);

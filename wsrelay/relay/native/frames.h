@@ -51,4 +51,10 @@ struct ws_scanner {
 enum ws_found ws_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size,
                       size_t *position, size_t *extent);
 
+/*
+ * Count size payload bytes of the frame that is passed on in pieces, at most left, which
+ * were moved unseen; true at its end.
+ */
+bool ws_pass(struct ws_scanner *scanner, size_t size);
+
 #endif

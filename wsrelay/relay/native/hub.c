@@ -79,8 +79,10 @@ static void destroy(struct hub *hub)
         close(hub->epoll);
     if (hub->wake >= 0)
         close(hub->wake);
+    pipes_free(hub);
     blocks_free(&hub->blocks);
     free(hub->scratch);
+    free(hub->cipher);
     free(hub);
 }
 
@@ -133,6 +135,14 @@ void hub_free(struct hub *hub)
 int hub_descriptor(const struct hub *hub)
 {
     return hub->epoll;
+}
+
+int hub_set_tls(struct hub *hub, const struct tls_functions *functions)
+{
+    hub->tls = *functions;
+    if (!hub->cipher)
+        hub->cipher = malloc(READ_SIZE);
+    return hub->cipher ? 0 : -1;
 }
 
 static uint64_t nanoseconds(void)

@@ -16,20 +16,20 @@ static int side_of(const struct leg *leg)
 }
 
 /* A close frame that waits for a boundary must not stop the frame before it. */
-static bool takes_data(const struct leg *leg)
+bool leg_takes_data(const struct leg *leg)
 {
     return !leg->finished || buffer_size(&leg->waiting);
 }
 
 bool leg_is_mid_frame(const struct leg *leg)
 {
-    return leg->far->scanner.left && takes_data(leg);
+    return leg->far->scanner.left && leg_takes_data(leg);
 }
 
 /* Whether data for this leg would have to be kept. */
 static bool is_full(const struct leg *leg)
 {
-    return leg->blocked && !leg->shut && takes_data(leg);
+    return leg->blocked && !leg->shut && leg_takes_data(leg);
 }
 
 /* Whether what this leg sends has somewhere to go. */
@@ -40,10 +40,11 @@ static bool may_be_read(const struct leg *leg)
     return !is_full(leg->far) && leg->answers <= MAX_WAITING;
 }
 
-static void break_leg(struct leg *leg)
+void leg_break(struct leg *leg)
 {
     leg->broken = true;
     leg->blocked = false;
+    pipe_drop(leg);
     buffer_clear(&leg->out, &hub_of(leg)->blocks);
     hub_add_todo(hub_of(leg), leg);
 }
@@ -57,7 +58,7 @@ void leg_update(struct leg *leg)
         hub_add_todo(hub_of(leg), leg);
     uint32_t events = (is_read && !leg->backlog ? EPOLLIN : 0) | (leg->blocked ? EPOLLOUT : 0);
     if (!hub_watch(hub_of(leg), leg, events) && !leg->broken)
-        break_leg(leg);
+        leg_break(leg);
 }
 
 static void update_both(struct leg *leg)
@@ -77,7 +78,7 @@ static size_t send_now(struct leg *leg, const uint8_t *data, size_t size)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-            break_leg(leg);
+            leg_break(leg);
         if (n < 0)
             break;
         sent += n;
@@ -89,10 +90,10 @@ static size_t send_now(struct leg *leg, const uint8_t *data, size_t size)
 static void keep(struct leg *leg, struct buffer *buffer, const uint8_t *data, size_t size)
 {
     if (!buffer_add(buffer, &hub_of(leg)->blocks, data, size))
-        break_leg(leg);
+        leg_break(leg);
 }
 
-static void block(struct leg *leg)
+void leg_block(struct leg *leg)
 {
     if (!leg->broken && !leg->blocked) {
         leg->blocked = true;
@@ -101,10 +102,9 @@ static void block(struct leg *leg)
     }
 }
 
-void leg_write(struct leg *leg, const uint8_t *data, size_t size)
+/* Write bytes as they go over the wire. */
+void leg_put(struct leg *leg, const uint8_t *data, size_t size)
 {
-    if (leg->gone || leg->broken || leg->shut || !size)
-        return;
     if (leg->corked || leg->blocked) {
         keep(leg, &leg->out, data, size);
         return;
@@ -112,25 +112,37 @@ void leg_write(struct leg *leg, const uint8_t *data, size_t size)
     size_t sent = send_now(leg, data, size);
     if (sent < size && !leg->broken) {
         keep(leg, &leg->out, data + sent, size - sent);
-        block(leg);
+        leg_block(leg);
     }
+}
+
+void leg_write(struct leg *leg, const uint8_t *data, size_t size)
+{
+    if (leg->gone || leg->broken || leg->shut || !size)
+        return;
+    if (leg->tls.ssl)
+        tls_write(leg, data, size);
+    else
+        leg_put(leg, data, size);
 }
 
 static void send_fin(struct leg *leg)
 {
     if (shutdown(leg->fd, SHUT_WR) < 0)
-        break_leg(leg);
+        leg_break(leg);
 }
 
-/* Send what waits in out. */
+/* Send what waits: in the pipe, then in out. */
 static void flush(struct leg *leg)
 {
+    if (leg->pipe && !pipe_flush(leg))
+        return;
     size_t sent = send_now(leg, buffer_bytes(&leg->out), buffer_size(&leg->out));
     if (leg->broken)
         return;
     buffer_drop(&leg->out, &hub_of(leg)->blocks, sent);
     if (buffer_size(&leg->out)) {
-        block(leg);
+        leg_block(leg);
         return;
     }
     leg->blocked = false;
@@ -164,7 +176,7 @@ void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size)
 }
 
 /* Send what waited for the far leg's frame to end. */
-static void at_boundary(struct leg *leg)
+void leg_at_boundary(struct leg *leg)
 {
     struct buffer frames = leg->waiting;
     leg->waiting = (struct buffer){0};
@@ -181,9 +193,11 @@ void leg_shut(struct leg *leg)
     leg->ending = true;
     if (leg->gone || leg->broken || leg->shut || buffer_size(&leg->waiting))
         return;
+    if (leg->tls.ssl)
+        tls_say_goodbye(leg);
     leg->shut = true;
     leg->answers = 0;
-    if (!buffer_size(&leg->out))
+    if (!leg->broken && !buffer_size(&leg->out))
         send_fin(leg);
     update_both(leg);
 }
@@ -195,7 +209,7 @@ static void pass_on(struct leg *leg, const uint8_t *data, size_t size)
     if (!size || leg->shut)
         return;
     leg->last_data = hub_of(leg)->now;
-    if (takes_data(leg->far))
+    if (leg_takes_data(leg->far))
         leg_write(leg->far, data, size);
 }
 
@@ -235,7 +249,7 @@ static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
         if (found == WS_MORE)
             return start;
         if (found == WS_BOUNDARY) {
-            at_boundary(leg->far);
+            leg_at_boundary(leg->far);
             continue;
         }
         cork(leg);
@@ -283,6 +297,7 @@ void leg_let_go(struct leg *leg)
     struct hub *hub = hub_of(leg);
     hub_forget(hub, leg);
     hub_remove_todo(hub, leg);
+    pipe_drop(leg);
     buffer_clear(&leg->held, &hub->blocks);
     buffer_clear(&leg->out, &hub->blocks);
     buffer_clear(&leg->waiting, &hub->blocks);
@@ -291,7 +306,7 @@ void leg_let_go(struct leg *leg)
     leg_update(leg->far);
 }
 
-static void lose(struct leg *leg)
+void leg_lose(struct leg *leg)
 {
     while (leg->backlog && !leg->gone)
         leg_go_on(leg);
@@ -303,7 +318,8 @@ static void lose(struct leg *leg)
     hub->lost(leg->pump->owner, side_of(leg));
 }
 
-static void take(struct leg *leg, size_t size)
+/* Take what was read, which is in the scratch memory behind room for what is held. */
+void leg_take(struct leg *leg, size_t size)
 {
     struct hub *hub = hub_of(leg);
     size_t held = buffer_size(&leg->held);
@@ -321,19 +337,27 @@ static void take(struct leg *leg, size_t size)
     leg_feed(leg, hub->scratch, held + size);
 }
 
-static void read_leg(struct leg *leg)
+ssize_t leg_receive(struct leg *leg)
 {
+    if (leg->tls.ssl)
+        return tls_receive(leg);
     struct hub *hub = hub_of(leg);
     size_t held = buffer_size(&leg->held);
-    if (!hub_reserve(hub, held + READ_SIZE)) {
-        lose(leg);
-        return;
-    }
+    if (!hub_reserve(hub, held + READ_SIZE))
+        return -1; /* with errno */
     ssize_t n = recv(leg->fd, hub->scratch + held, READ_SIZE, MSG_DONTWAIT);
     if (n > 0)
-        take(leg, n);
-    else if (n == 0 || leg->broken || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-        lose(leg);
+        leg_take(leg, n);
+    return n;
+}
+
+static void read_leg(struct leg *leg)
+{
+    ssize_t n = leg_may_splice(leg) ? leg_splice(leg) : leg_receive(leg);
+    if (n > 0)
+        return;
+    if (n == 0 || leg->broken || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+        leg_lose(leg);
 }
 
 void leg_ready(struct leg *leg, uint32_t events)
@@ -343,7 +367,7 @@ void leg_ready(struct leg *leg, uint32_t events)
     if (leg->broken) {
         /* What it sent before it broke is still there to be read. */
         if (is_full(leg->far))
-            lose(leg);
+            leg_lose(leg);
         else
             read_leg(leg);
         if (!leg->gone)
@@ -358,7 +382,7 @@ void leg_ready(struct leg *leg, uint32_t events)
         if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
             read_leg(leg);
     } else if (events & EPOLLERR) {
-        lose(leg);
+        leg_lose(leg);
     } else if (events & EPOLLHUP) {
         /* It would be told again and again; the next update looks at the socket anew. */
         hub_forget(hub_of(leg), leg);

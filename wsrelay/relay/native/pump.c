@@ -65,6 +65,11 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
     hub_leave(hub);
 }
 
+void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out)
+{
+    pump->legs[side].tls = (struct tls){ssl, in, out};
+}
+
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size)
 {
     leg_send_own(&pump->legs[side], frame, size);

@@ -4,11 +4,15 @@
  * hub.c     the epoll set, a turn of it, and who is told what
  * pump.c    one session's two legs as Python sees them
  * leg.c     what comes from a leg, what goes to it, and when it is read
+ * tls.c     legs that speak TLS
+ * splice.c  payloads that never leave the kernel
  * frames.c  frame headers
  * buffer.c  bytes that wait
  */
 #ifndef WSRELAY_PUMP_H
 #define WSRELAY_PUMP_H
+
+#include <sys/types.h>
 
 #include "buffer.h"
 #include "frames.h"
@@ -16,6 +20,13 @@
 enum { READ_SIZE = 64 * 1024 };   /* bytes of one recv */
 enum { MAX_CONTROLS = 256 };      /* control frames handled in a row; each costs Python's time */
 enum { MAX_WAITING = 16 * 1024 }; /* bytes of the relay's own frames before a leg is not read */
+
+/* OpenSSL's objects of a leg: the connection, and the memory that it reads and writes. */
+struct tls {
+    void *ssl; /* NULL for a plain leg */
+    void *in;
+    void *out;
+};
 
 /*
  * One socket of a session.
@@ -27,7 +38,9 @@ struct leg {
     struct pump *pump;
     struct leg *far;
     struct leg *next_todo;
+    struct tls tls;
     struct buffer held;    /* read, but not passed on: a frame's beginning, or a backlog */
+    struct pipe *pipe;     /* to be sent first; NULL if there is nothing */
     struct buffer out;     /* to be sent */
     struct buffer waiting; /* frames of the relay's own, for the next boundary */
     uint64_t received, sent, stalls;
@@ -49,6 +62,13 @@ struct leg {
     bool violated : 1; /* broke a rule: what comes is discarded */
 };
 
+/* A pipe that payload goes through from one socket to another. */
+struct pipe {
+    struct pipe *next;
+    size_t size; /* bytes in it */
+    int ends[2];
+};
+
 struct pump {
     struct hub *hub;
     void *owner;
@@ -62,7 +82,11 @@ struct hub {
     told_lost lost;
     uint8_t *scratch; /* what was just read */
     size_t scratch_size;
+    uint8_t *cipher; /* READ_SIZE bytes as they are on the wire; NULL without TLS */
+    struct tls_functions tls;
     struct blocks blocks;
+    struct pipe *pipes; /* those that are empty */
+    unsigned pipe_count;
     struct leg *todo;  /* legs with a backlog */
     struct pump *dead; /* freed by their owners while their legs may be on the stack */
     double now;        /* the reactor's seconds */
@@ -83,15 +107,35 @@ void hub_enter(struct hub *hub);
 void hub_leave(struct hub *hub);
 void hub_release(struct hub *hub);
 
+/* tls.c */
+ssize_t tls_receive(struct leg *leg);
+void tls_write(struct leg *leg, const uint8_t *data, size_t size);
+void tls_say_goodbye(struct leg *leg);
+
+/* splice.c */
+bool leg_may_splice(const struct leg *leg);
+ssize_t leg_splice(struct leg *leg);
+bool pipe_flush(struct leg *leg);
+void pipe_drop(struct leg *leg);
+void pipes_free(struct hub *hub);
+
 /* leg.c */
 void leg_ready(struct leg *leg, uint32_t events);
 void leg_go_on(struct leg *leg);
 void leg_feed(struct leg *leg, const uint8_t *data, size_t size);
+ssize_t leg_receive(struct leg *leg);
+void leg_take(struct leg *leg, size_t size);
+void leg_lose(struct leg *leg);
+void leg_put(struct leg *leg, const uint8_t *data, size_t size);
 void leg_write(struct leg *leg, const uint8_t *data, size_t size);
 void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size);
 void leg_update(struct leg *leg);
 void leg_shut(struct leg *leg);
 void leg_let_go(struct leg *leg);
 bool leg_is_mid_frame(const struct leg *leg);
+bool leg_takes_data(const struct leg *leg);
+void leg_at_boundary(struct leg *leg);
+void leg_block(struct leg *leg);
+void leg_break(struct leg *leg);
 
 #endif
