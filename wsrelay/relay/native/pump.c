@@ -58,6 +58,8 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
     leg_write(client, head, head_size);
     leg_update(client);
     leg_update(upstream);
+    upstream->received = from_upstream_size;
+    client->received = from_client_size;
     if (from_upstream_size)
         leg_feed(upstream, from_upstream, from_upstream_size);
     if (from_client_size && !client->gone)
