@@ -8,7 +8,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from wsrelay.config.model import RouteConfig, UpstreamConfig
 from wsrelay.pools.pool import Upstream
-from wsrelay.relay.pump import Pump, PumpOptions, Side
+from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.session import Session
 from wsrelay.relay.transports import Connection
@@ -35,6 +35,8 @@ __all__ = [
     "Conversation",
     "FakeTransport",
     "Frame",
+    "Ground",
+    "PythonGround",
     "close_payload",
     "data_of",
     "frames_in",
@@ -45,6 +47,8 @@ TEXT, BINARY = 1, 2
 MASK = b"\xa1\xb2\xc3\xd4"
 HIGH_WATER = 64 * 1024
 """Bytes that wait in a transport before it pauses its producer, as in Twisted."""
+READ_SIZE = 64 * 1024
+"""Bytes that come in one read, in Twisted as in the native pump."""
 
 CLIENT_ADDRESS = IPv4Address("TCP", "192.0.2.7", 50123)
 LOCAL_ADDRESS = IPv4Address("TCP", "192.0.2.1", 8080)
@@ -149,6 +153,11 @@ class FakeTransport:
     def getHost(self) -> IAddress:
         return self.host
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the relay counts as sent, and still keeps."""
+        return len(self.buffer)
+
     # what the peer does
 
     def peer_sends(self, data: bytes) -> None:
@@ -198,7 +207,10 @@ class FakeTransport:
 
     def _reads(self) -> bool:
         if self.reading and self._incoming:
-            self.protocol.dataReceived(self._incoming.popleft())
+            data = self._incoming.popleft()
+            if len(data) > READ_SIZE:
+                self._incoming.appendleft(data[READ_SIZE:])
+            self.protocol.dataReceived(data[:READ_SIZE])
             return True
         # Only a read, or a write that fails, tells of a peer that has gone.
         if self._peer_gone and (self.reading or (self.buffer and not self._is_clean_end())):
@@ -217,7 +229,7 @@ class FakeTransport:
         self.protocol.connectionLost(reason)
 
 
-def settle(*transports: FakeTransport) -> None:
+def settle(*transports: Any) -> None:
     """Let turns pass until nothing happens any more."""
     for _ in range(10_000):
         if not any([each.turn() for each in transports]):
@@ -273,33 +285,68 @@ ROUTE = RouteConfig(
 )
 
 
+class Ground(Protocol):
+    """What a test needs to run one of the pumps."""
+
+    most_kept: int
+    """Bytes of one direction's data that the relay may keep, besides a frame's beginning."""
+
+    @property
+    def make_pump(self) -> PumpFactory:
+        """What joins two of the transports."""
+
+    def transport(self) -> Any:
+        """Make a transport that is connected to a peer."""
+
+    def close(self) -> None:
+        """Clear away what was made."""
+
+
+class PythonGround:
+    """Transports in memory, for the Python pump."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.make_pump: PumpFactory = PythonPump
+
+    most_kept = HIGH_WATER + READ_SIZE
+
+    def transport(self) -> FakeTransport:
+        return FakeTransport()
+
+    def close(self) -> None:
+        """Do nothing: there is only memory."""
+
+
 class Conversation:
     """A session between two peers in memory, begun and idle."""
 
     def __init__(
         self,
+        ground: Ground,
+        clock: Clock,
         route: RouteConfig = ROUTE,
         *,
         bits: int = 0,
         from_client: bytes = b"",
         from_upstream: bytes = b"",
     ) -> None:
-        self.clock = Clock()
-        self.client = FakeTransport()
-        self.upstream = FakeTransport()
+        self.clock = clock
+        self.ground = ground
+        self.client = ground.transport()
+        self.upstream = ground.transport()
         self.ended: list[Session] = []
         server = UpstreamConfig("a", "ws://192.0.2.99:9000")
         self.pool_upstream = Upstream(server, 3, 10.0, self.clock.seconds)
         self.session = Session("s1", route, self.pool_upstream, self.clock, self.ended.append)
         up = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up)
         down = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down)
-        self.session.join(PythonPump, self.client, self.upstream, PumpOptions(bits, up, down))
+        self.session.join(ground.make_pump, self.client, self.upstream, PumpOptions(bits, up, down))
         for side in Side:
             connect(self.session.pump, side, self.leg(side))
         self.session.start(b"", from_client, from_upstream)
         self.settle()
 
-    def leg(self, side: Side) -> FakeTransport:
+    def leg(self, side: Side) -> Any:
         return self.client if side is Side.CLIENT else self.upstream
 
     def settle(self) -> None:
@@ -344,6 +391,11 @@ class Conversation:
         assert frames[-1].opcode == CLOSE, "nothing comes behind a close frame"
         return code_and_reason(closes[0].payload)
 
+    def kept(self, side: Side) -> int:
+        """Count the bytes for a peer that the relay keeps; true while only data flows to it."""
+        pump = self.session.pump
+        return pump.received(side.other) - pump.sent(side) + int(self.leg(side).unsent)
+
     def end(self, side: Side) -> None:
         self.leg(side).peer_ends()
         self.settle()
@@ -372,13 +424,13 @@ class Conversation:
         return self.session.cause.code
 
 
-def connect(pump: Pump, side: Side, transport: FakeTransport) -> None:
+def connect(pump: Pump, side: Side, transport: Any) -> None:
     """Let *pump* have what *transport* reads, as the relay does."""
     connection = Connection()
     connection.receive = pump.received_from(side)
     connection.lost = lambda reason: pump.lost(side)
     transport.protocol = connection
-    connection.makeConnection(transport)  # type: ignore[arg-type]
+    connection.makeConnection(transport)
 
 
 def frame_from(side: Side, opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
+from tests.relay.pumps import GROUNDS
 from tests.relay.support import PING, PONG, TEXT, Conversation, frame_from, frames_in
 from tests.relay.world import ROUTE, World
 from wsrelay.config.model import LogConfig
@@ -44,9 +48,21 @@ def json_log() -> tuple[AccessLog, list[str]]:
     return lines_of(LogConfig(format="json"))
 
 
-def ended_session() -> Any:
+Converse = Callable[..., Conversation]
+
+
+@pytest.fixture(params=GROUNDS)
+def converse(request: pytest.FixtureRequest) -> Iterator[Converse]:
+    """Give what begins a session with one pump after the other."""
+    clock = Clock()
+    ground = request.param(clock)
+    yield partial(Conversation, ground, clock)
+    ground.close()
+
+
+def ended_session(converse: Converse) -> Any:
     """Return a session that lasted three seconds, with some messages either way."""
-    pair = Conversation()
+    pair = converse()
     pair.say(Side.CLIENT, TEXT, b"hello")
     pair.say(Side.UPSTREAM, TEXT, b"hi")
     pair.say(Side.UPSTREAM, TEXT, b"you")
@@ -79,9 +95,9 @@ def test_a_session_that_opens_is_one_record_with_what_its_handshake_showed() -> 
     }
 
 
-def test_a_session_that_ends_is_one_record_with_all_keys() -> None:
+def test_a_session_that_ends_is_one_record_with_all_keys(converse: Converse) -> None:
     log, lines = json_log()
-    log.session_ended(FACTS, ended_session())
+    log.session_ended(FACTS, ended_session(converse))
     record = json.loads(lines[0])
     assert set(record) == END_KEYS
     assert record["event"] == "end"
@@ -93,8 +109,8 @@ def test_a_session_that_ends_is_one_record_with_all_keys() -> None:
     assert record["rtt_ms"] is None
 
 
-def test_the_round_trip_is_the_clients_in_milliseconds() -> None:
-    pair = Conversation(ROUTE.__class__("chat", "pool", keepalive=10.0, keepalive_timeout=5.0))
+def test_the_round_trip_is_the_clients_in_milliseconds(converse: Converse) -> None:
+    pair = converse(ROUTE.__class__("chat", "pool", keepalive=10.0, keepalive_timeout=5.0))
     while not pair.client.received:
         pair.advance(0.25)
     (ping,), _ = frames_in(bytes(pair.client.received))
@@ -187,8 +203,8 @@ def test_no_value_of_a_text_line_can_pass_for_another_key(words: str, more: str)
     assert pairs["status"] == "101"
 
 
-def test_a_close_reason_of_a_peer_cannot_break_the_line() -> None:
-    pair = Conversation()
+def test_a_close_reason_of_a_peer_cannot_break_the_line(converse: Converse) -> None:
+    pair = converse()
     pair.say_close(Side.UPSTREAM, 1000, b"bye\nforged event=end \x1b[2J")
     log, lines = lines_of(LogConfig())
     log.session_ended(FACTS, pair.session)
@@ -332,13 +348,13 @@ def test_standard_output_and_the_services_own_log_are_the_two_other_places(
     assert capsys.readouterr().out == ""
 
 
-def test_off_says_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_off_says_nothing_at_all(capsys: pytest.CaptureFixture[str], converse: Converse) -> None:
     log = make_access_log(LogConfig(access="off"), to_stdout=True)
     assert isinstance(log, NoLog)
     with capturedLogs() as events:
         log.open()
         log.session_opened(FACTS)
-        log.session_ended(FACTS, ended_session())
+        log.session_ended(FACTS, ended_session(converse))
         log.refused(FACTS, "why")
         log.reopen()
         log.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from attrs import evolve
-from twisted.trial.unittest import SynchronousTestCase
 
+from tests.relay.pumps import GroundTestCase, with_every_pump
 from tests.relay.support import (
     BINARY,
     CLOSE,
@@ -48,7 +48,8 @@ def answer_all(pair: Conversation, side: Side) -> None:
         pair.say(side, PONG, got[-1].payload)
 
 
-class PingTests(SynchronousTestCase):
+@with_every_pump
+class PingTests(GroundTestCase):
     """When the relay pings, and what it makes of the pongs."""
 
     def set_random(self, share: float) -> None:
@@ -59,7 +60,7 @@ class PingTests(SynchronousTestCase):
         for share, first, later in ((0.0, 4.0, 8.0), (1.0, 10.0, 10.0), (0.5, 7.0, 9.0)):
             with self.subTest(share=share):
                 self.set_random(share)
-                pair = Conversation(ALIVE)
+                pair = self.converse(ALIVE)
                 pair.advance(first - 0.01)
                 self.assertEqual(pair.heard(CLIENT) + pair.heard(UPSTREAM), [])
                 pair.advance(0.01)
@@ -76,7 +77,7 @@ class PingTests(SynchronousTestCase):
         times = set()
         for seed in range(20):
             random.seed(seed)
-            pair = Conversation(ALIVE)
+            pair = self.converse(ALIVE)
             pair.advance(3.999)
             self.assertEqual(pair.heard(CLIENT), [])
             wait_for_ping(pair, CLIENT)
@@ -87,7 +88,7 @@ class PingTests(SynchronousTestCase):
     def test_a_pong_of_the_relays_is_not_passed_on(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation(ALIVE)
+                pair = self.converse(ALIVE)
                 payload = wait_for_ping(pair, side)
                 pair.say(side, PONG, payload)
                 pair.say(side, PONG, payload)  # once more, though nobody asks any longer
@@ -95,7 +96,7 @@ class PingTests(SynchronousTestCase):
 
     def test_the_round_trip_is_measured_on_each_leg(self) -> None:
         self.set_random(1.0)
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         self.assertEqual(pair.session.rtt, {})
         pair.advance(10)
         pair.advance(0.25)
@@ -107,7 +108,7 @@ class PingTests(SynchronousTestCase):
 
     def test_a_pong_at_the_last_moment_keeps_the_session(self) -> None:
         self.set_random(1.0)
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.advance(13.999)
         for side in Side:
             answer_all(pair, side)
@@ -118,7 +119,7 @@ class PingTests(SynchronousTestCase):
         for side in Side:
             with self.subTest(side=side):
                 self.set_random(1.0)
-                pair = Conversation(ALIVE)
+                pair = self.converse(ALIVE)
                 pair.advance(10)
                 answer_all(pair, side.other)
                 pair.advance(3.999)
@@ -132,7 +133,7 @@ class PingTests(SynchronousTestCase):
 
     def test_a_pong_with_other_words_is_no_answer(self) -> None:
         self.set_random(1.0)
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.advance(10)
         answer_all(pair, UPSTREAM)
         payload = pings(pair, CLIENT)[0].payload
@@ -141,11 +142,11 @@ class PingTests(SynchronousTestCase):
         self.assertNotIn(CLIENT, pair.session.rtt)
 
     def test_without_keepalive_nobody_is_pinged(self) -> None:
-        pair = Conversation(evolve(ROUTE, keepalive=None))
+        pair = self.converse(evolve(ROUTE, keepalive=None))
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
     def test_the_end_of_a_session_ends_its_pings(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.say_close(CLIENT, 1000)
         pair.advance(4.9)
         self.assertEqual([each.opcode for each in pair.heard(UPSTREAM)], [CLOSE])
@@ -153,14 +154,15 @@ class PingTests(SynchronousTestCase):
         pair.assert_over()
 
 
-class LifeTests(SynchronousTestCase):
+@with_every_pump
+class LifeTests(GroundTestCase):
     """A peer that has a reason not to answer in time is not dead."""
 
     def setUp(self) -> None:
         self.patch(random, "uniform", lambda low, high: high)
 
     def test_a_peer_whose_data_arrives_is_alive(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.send(CLIENT, frame_from(CLIENT, BINARY, bytes(900))[:8])
         pair.advance(10)
         answer_all(pair, UPSTREAM)
@@ -176,7 +178,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(pair.initiator(), "relay:pong")
 
     def test_a_peer_that_slowly_takes_what_stands_before_the_ping_is_alive(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.client.stalled = True
         for _ in range(HIGH_WATER // 5000 + 2):
             pair.say(UPSTREAM, BINARY, bytes(5000))
@@ -186,7 +188,7 @@ class LifeTests(SynchronousTestCase):
             pair.upstream.peer_sends(more)
         for _ in range(12):
             # It takes all that waits, but only every now and then, and then is full again.
-            pair.client.peer_takes(len(pair.client.buffer))
+            pair.client.peer_takes(10**6)
             pair.settle()
             pair.advance(3)
             answer_all(pair, UPSTREAM)
@@ -195,7 +197,7 @@ class LifeTests(SynchronousTestCase):
         self.assertIsNone(pair.session.cause)
 
     def test_a_peer_that_takes_nothing_any_more_is_dead(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.client.stalled = True
         for _ in range(HIGH_WATER // 5000 + 2):
             pair.say(UPSTREAM, BINARY, bytes(5000))
@@ -204,7 +206,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(pair.initiator(), "relay:pong")
 
     def test_a_peer_that_the_relay_does_not_read_is_alive(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.upstream.stalled = True
         for _ in range(HIGH_WATER // 5000 + 2):
             pair.say(CLIENT, BINARY, bytes(5000))
@@ -220,7 +222,7 @@ class LifeTests(SynchronousTestCase):
         self.assertIsNone(pair.session.cause)
 
     def test_data_that_the_kernel_takes_for_a_dead_peer_is_no_sign_of_life(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.advance(10)
         for _ in range(5):
             answer_all(pair, UPSTREAM)
@@ -231,7 +233,7 @@ class LifeTests(SynchronousTestCase):
     def test_a_ping_that_waits_for_the_end_of_a_frame_is_not_late_while_the_frame_moves(
         self,
     ) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.send(UPSTREAM, frame_from(UPSTREAM, BINARY, bytes(60_000))[:2000])
         for _ in range(30):
             pair.send(UPSTREAM, bytes(100))
@@ -239,14 +241,15 @@ class LifeTests(SynchronousTestCase):
         self.assertIsNone(pair.session.cause, "the client could not answer: it was not asked yet")
 
 
-class PeersPingTests(SynchronousTestCase):
+@with_every_pump
+class PeersPingTests(GroundTestCase):
     """A peer's own pings and pongs."""
 
     def test_a_ping_is_relayed_with_its_payload_and_so_is_the_pong(self) -> None:
         for side in Side:
             for payload in (b"", b"are you there?", bytes(125)):
                 with self.subTest(side=side, payload=payload):
-                    pair = Conversation(ALIVE)
+                    pair = self.converse(ALIVE)
                     pair.say(side, PING, payload)
                     self.assertEqual(pair.heard(side.other), [Frame(PING, payload)])
                     self.assertEqual(pair.heard(side), [])
@@ -257,7 +260,7 @@ class PeersPingTests(SynchronousTestCase):
         for side in Side:
             for payload in (b"", b"are you there?", bytes(125)):
                 with self.subTest(side=side, payload=payload):
-                    pair = Conversation(evolve(ALIVE, ping="answer"))
+                    pair = self.converse(evolve(ALIVE, ping="answer"))
                     pair.say(side, PING, payload)
                     self.assertEqual(pair.heard(side), [Frame(PONG, payload)])
                     self.assertEqual(pair.heard(side.other), [])
@@ -265,19 +268,19 @@ class PeersPingTests(SynchronousTestCase):
     def test_a_pong_that_nobody_asked_for_is_relayed(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation(ALIVE)
+                pair = self.converse(ALIVE)
                 pair.say(side, PONG, b"just so")
                 pair.say(side, PONG, b"")
                 self.assertEqual(pair.heard(side.other), [Frame(PONG, b"just so"), Frame(PONG)])
 
     def test_an_empty_pong_while_the_relays_ping_is_under_way_is_relayed(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         wait_for_ping(pair, CLIENT)
         pair.say(CLIENT, PONG, b"")
         self.assertIn(Frame(PONG, b""), pair.heard(UPSTREAM))
 
     def test_another_relays_ping_and_its_pong_pass_through_this_one(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         mine = wait_for_ping(pair, UPSTREAM)
         others = bytes(255 - byte for byte in mine)
         pair.say(CLIENT, PING, others)
@@ -286,7 +289,7 @@ class PeersPingTests(SynchronousTestCase):
         self.assertIn(Frame(PONG, others), pair.heard(CLIENT))
 
     def test_pings_keep_their_place_between_data_frames(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.send(
             CLIENT,
             frame_from(CLIENT, TEXT, b"1")
@@ -296,18 +299,19 @@ class PeersPingTests(SynchronousTestCase):
         self.assertEqual([each.payload for each in pair.heard(UPSTREAM)], [b"1", b"2", b"3"])
 
     def test_frames_to_an_upstream_are_masked_and_those_to_a_client_are_not(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.say(CLIENT, PING, b"up")
         pair.say(UPSTREAM, PING, b"down")
         self.assertEqual(pair.upstream.received[1] & 0x80, 0x80)
         self.assertEqual(bytes(pair.client.received), b"\x89\x04down")
 
 
-class IdleTests(SynchronousTestCase):
+@with_every_pump
+class IdleTests(GroundTestCase):
     """Only data frames keep a session from being idle."""
 
     def test_a_session_without_data_is_closed_though_pings_flow(self) -> None:
-        pair = Conversation(evolve(ALIVE, idle_timeout=60.0, idle_close_code=4408))
+        pair = self.converse(evolve(ALIVE, idle_timeout=60.0, idle_close_code=4408))
         for _ in range(59):
             pair.advance(1)
             for side in Side:
@@ -322,7 +326,7 @@ class IdleTests(SynchronousTestCase):
     def test_data_either_way_begins_the_time_anew(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation(evolve(ROUTE, idle_timeout=60.0))
+                pair = self.converse(evolve(ROUTE, idle_timeout=60.0))
                 pair.advance(50)
                 pair.say(side, TEXT, b"hello")
                 pair.advance(59.9)
@@ -333,7 +337,7 @@ class IdleTests(SynchronousTestCase):
                 pair.assert_over()
 
     def test_the_end_of_a_session_ends_the_idle_timer(self) -> None:
-        pair = Conversation(evolve(ROUTE, idle_timeout=60.0))
+        pair = self.converse(evolve(ROUTE, idle_timeout=60.0))
         pair.say_close(CLIENT, 1000)
         pair.say_close(UPSTREAM, 1000)
         pair.end(UPSTREAM)
@@ -341,11 +345,12 @@ class IdleTests(SynchronousTestCase):
         pair.assert_over()
 
 
-class BlockedTests(SynchronousTestCase):
+@with_every_pump
+class BlockedTests(GroundTestCase):
     """A leg that takes nothing more and says nothing."""
 
     def test_a_dead_leg_that_is_full_is_late_after_one_timeout(self) -> None:
-        pair = Conversation(ALIVE)
+        pair = self.converse(ALIVE)
         pair.leg(CLIENT).stalled = True
         pair.send(UPSTREAM, frame_from(UPSTREAM, BINARY, bytes(200_000)))
         limit = ALIVE.keepalive + ALIVE.keepalive_timeout

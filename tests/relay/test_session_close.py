@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from attrs import evolve
-from twisted.trial.unittest import SynchronousTestCase
 
+from tests.relay.pumps import GroundTestCase, with_every_pump
 from tests.relay.support import (
     BINARY,
     CLOSE,
@@ -25,11 +25,12 @@ LONG = bytes(5000)
 """A payload over `whole_frames`."""
 
 
-class CloseFrameTests(SynchronousTestCase):
+@with_every_pump
+class CloseFrameTests(GroundTestCase):
     """A close frame goes across, and so does its answer."""
 
     def test_the_clients_close_reaches_the_upstream_and_its_answer_the_client(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 4001, b"enough")
         self.assertEqual(pair.close_heard(UPSTREAM), (4001, b"enough"))
         self.assertIsNone(pair.close_heard(CLIENT))
@@ -45,7 +46,7 @@ class CloseFrameTests(SynchronousTestCase):
         self.assertFalse(pair.client.aborted or pair.upstream.aborted)
 
     def test_the_upstreams_close_reaches_the_client_and_its_answer_the_upstream(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(UPSTREAM, 1001, b"restarting")
         self.assertEqual(pair.close_heard(CLIENT), (1001, b"restarting"))
         self.assertIsNone(pair.close_heard(UPSTREAM))
@@ -63,7 +64,7 @@ class CloseFrameTests(SynchronousTestCase):
         for code in CODES:
             for side in Side:
                 with self.subTest(code=code, side=side):
-                    pair = Conversation()
+                    pair = self.converse()
                     pair.say_close(side, code, b"why")
                     self.assertEqual(pair.close_heard(side.other), (code, b"why"))
                     pair.say_close(side.other, code, b"why")
@@ -72,7 +73,7 @@ class CloseFrameTests(SynchronousTestCase):
     def test_a_close_without_a_code_goes_across_without_one(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.say_close(side)
                 self.assertEqual(pair.close_heard(side.other), (None, b""))
                 pair.say_close(side.other)
@@ -80,12 +81,12 @@ class CloseFrameTests(SynchronousTestCase):
                 self.assertEqual(pair.code(), 1005)
 
     def test_a_reason_of_123_bytes_goes_across(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 1000, b"x" * 123)
         self.assertEqual(pair.close_heard(UPSTREAM), (1000, b"x" * 123))
 
     def test_when_both_close_at_once_each_gets_the_others_words(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.client.peer_sends(frame_from(CLIENT, CLOSE, close_payload(4001)))
         pair.upstream.peer_sends(frame_from(UPSTREAM, CLOSE, close_payload(4002)))
         pair.settle()
@@ -98,7 +99,7 @@ class CloseFrameTests(SynchronousTestCase):
     def test_what_was_sent_before_a_close_arrives_before_it(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.send(
                     side,
                     frame_from(side, TEXT, b"last words")
@@ -111,14 +112,14 @@ class CloseFrameTests(SynchronousTestCase):
     def test_data_for_a_peer_that_has_closed_first_still_reaches_it_before_the_answer(
         self,
     ) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 1000)
         pair.say(UPSTREAM, TEXT, b"on its way already")
         pair.say_close(UPSTREAM, 1000)
         self.assertEqual([each.opcode for each in pair.heard(CLIENT)], [TEXT, CLOSE])
 
     def test_data_for_a_peer_that_was_sent_a_close_is_discarded(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(UPSTREAM, 1000)
         pair.session.close(1012, "too late", "drain")
         pair.say(CLIENT, TEXT, b"still there?")
@@ -129,7 +130,7 @@ class CloseFrameTests(SynchronousTestCase):
     def test_no_ping_or_pong_follows_a_close_frame(self) -> None:
         for ping in ("relay", "answer"):
             with self.subTest(ping=ping):
-                pair = Conversation(evolve(ROUTE, ping=ping))
+                pair = self.converse(evolve(ROUTE, ping=ping))
                 pair.say_close(CLIENT, 1000)
                 pair.say(UPSTREAM, PING, b"there?")
                 pair.say(UPSTREAM, PONG, b"by the way")
@@ -139,11 +140,12 @@ class CloseFrameTests(SynchronousTestCase):
                 self.assertEqual(pair.close_heard(UPSTREAM), (1000, b""))
 
 
-class BadCloseFrameTests(SynchronousTestCase):
+@with_every_pump
+class BadCloseFrameTests(GroundTestCase):
     """A close frame that breaks the rules is the sender's violation."""
 
     def check(self, side: Side, payload: bytes, code: int) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say(side, CLOSE, payload)
         heard, told = pair.close_heard(side), pair.close_heard(side.other)
         assert heard is not None
@@ -176,13 +178,14 @@ class BadCloseFrameTests(SynchronousTestCase):
                 self.check(side, b"\x03", 1002)
 
 
-class LostLegTests(SynchronousTestCase):
+@with_every_pump
+class LostLegTests(GroundTestCase):
     """A leg that ends without a close frame."""
 
     def test_a_client_that_vanishes_is_told_to_the_upstream_as_1001(self) -> None:
         for vanish in (Conversation.end, Conversation.reset):
             with self.subTest(how=vanish.__name__):
-                pair = Conversation()
+                pair = self.converse()
                 vanish(pair, CLIENT)
                 self.assertEqual(pair.close_heard(UPSTREAM), (1001, b"the client is gone"))
                 self.assertEqual((pair.code(), pair.initiator()), (1006, "client"))
@@ -194,7 +197,7 @@ class LostLegTests(SynchronousTestCase):
     def test_an_upstream_that_vanishes_is_told_to_the_client_as_1011(self) -> None:
         for vanish in (Conversation.end, Conversation.reset):
             with self.subTest(how=vanish.__name__):
-                pair = Conversation()
+                pair = self.converse()
                 vanish(pair, UPSTREAM)
                 self.assertEqual(pair.close_heard(CLIENT), (1011, b"the upstream is gone"))
                 self.assertEqual((pair.code(), pair.initiator()), (1006, "upstream"))
@@ -208,7 +211,7 @@ class LostLegTests(SynchronousTestCase):
     def test_whole_frames_before_the_loss_arrive(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.leg(side).peer_sends(frame_from(side, BINARY, LONG))
                 pair.end(side)
                 self.assertEqual([each.opcode for each in pair.heard(side.other)], [BINARY, CLOSE])
@@ -216,7 +219,7 @@ class LostLegTests(SynchronousTestCase):
     def test_a_leg_that_is_lost_in_a_held_frame_leaves_the_other_at_a_boundary(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.send(side, frame_from(side, BINARY, bytes(900))[:-1])
                 pair.end(side)
                 self.assertEqual([each.opcode for each in pair.heard(side.other)], [CLOSE])
@@ -225,7 +228,7 @@ class LostLegTests(SynchronousTestCase):
     def test_a_leg_that_is_lost_in_a_streamed_frame_takes_the_other_with_it(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 piece = frame_from(side, BINARY, LONG)[:-1]
                 pair.send(side, piece)
                 pair.end(side)
@@ -234,7 +237,7 @@ class LostLegTests(SynchronousTestCase):
                 pair.assert_over()
 
     def test_a_leg_lost_at_the_very_end_of_a_streamed_frame_does_not(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         frame = frame_from(UPSTREAM, BINARY, LONG)
         pair.send(UPSTREAM, frame[:3000])
         pair.send(UPSTREAM, frame[3000:])
@@ -243,7 +246,7 @@ class LostLegTests(SynchronousTestCase):
         self.assertFalse(pair.client.aborted)
 
     def test_a_leg_lost_between_fragments_leaves_the_other_at_a_boundary(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say(UPSTREAM, TEXT, b"never finished", final=False)
         pair.end(UPSTREAM)
         self.assertEqual([each.opcode for each in pair.heard(CLIENT)], [TEXT, CLOSE])
@@ -251,7 +254,7 @@ class LostLegTests(SynchronousTestCase):
     def test_a_peer_that_closed_gets_its_words_back_when_the_other_vanishes(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.say_close(side, 4000, b"bye")
                 pair.end(side.other)
                 self.assertEqual(pair.close_heard(side), (4000, b"bye"))
@@ -260,20 +263,20 @@ class LostLegTests(SynchronousTestCase):
                 self.assertEqual((pair.code(), pair.initiator()), (4000, side.value))
 
     def test_a_peer_that_closes_when_the_other_is_gone_needs_no_second_close(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.end(UPSTREAM)
         pair.say_close(CLIENT, 1000, b"bye")
         self.assertEqual(pair.close_heard(CLIENT), (1011, b"the upstream is gone"))
         self.assertEqual(pair.initiator(), "upstream")
 
     def test_when_both_vanish_nothing_is_left(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.client.peer_resets()
         pair.reset(UPSTREAM)
         pair.assert_over()
 
     def test_a_leg_that_stalls_with_a_full_buffer_and_is_reset_is_noticed(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.client.stalled = True
         for _ in range(20):
             pair.say(UPSTREAM, BINARY, LONG)
@@ -282,13 +285,14 @@ class LostLegTests(SynchronousTestCase):
         self.assertEqual(pair.close_heard(UPSTREAM), (1001, b"the client is gone"))
 
 
-class ViolationTests(SynchronousTestCase):
+@with_every_pump
+class ViolationTests(GroundTestCase):
     """A peer that breaks the protocol, or a limit."""
 
     def test_a_violator_gets_its_code_and_the_other_that_of_a_loss(self) -> None:
         for side, code in ((CLIENT, 1001), (UPSTREAM, 1011)):
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.send(side, frame_from(side, TEXT, b"good") + frame_from(side, 3))
                 self.assertEqual(pair.close_heard(side), (1002, b"reserved opcode 3"))
                 other = pair.heard(side.other)
@@ -301,14 +305,14 @@ class ViolationTests(SynchronousTestCase):
                 pair.assert_over()
 
     def test_a_message_over_the_limit_is_answered_with_1009(self) -> None:
-        pair = Conversation(evolve(ROUTE, max_message_size_up=10, max_message_size_down=20))
+        pair = self.converse(evolve(ROUTE, max_message_size_up=10, max_message_size_down=20))
         pair.say(UPSTREAM, TEXT, bytes(20))
         pair.say(CLIENT, TEXT, bytes(11))
         self.assertEqual(pair.close_heard(CLIENT), (1009, b"message over the limit of 10 bytes"))
         self.assertEqual(pair.initiator(), "relay:too-big-client")
 
     def test_a_violator_that_goes_on_is_not_heard(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say(CLIENT, 3)
         pair.say(CLIENT, TEXT, b"and another thing")
         pair.say_close(CLIENT, 1000)
@@ -316,7 +320,7 @@ class ViolationTests(SynchronousTestCase):
         self.assertEqual(pair.code(), 1002)
 
     def test_data_behind_a_close_frame_does_not_change_what_the_other_was_told(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 4000)
         pair.say(CLIENT, TEXT, b"one more thing")
         self.assertEqual(pair.close_heard(UPSTREAM), (4000, b""))
@@ -324,7 +328,7 @@ class ViolationTests(SynchronousTestCase):
         self.assertEqual((pair.code(), pair.initiator()), (4000, "client"))
 
     def test_an_upstream_that_sends_data_behind_its_close_frame_is_not_waited_for(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(UPSTREAM, 1000)
         pair.say_close(CLIENT, 1000)
         self.assertFalse(pair.upstream.eof)
@@ -334,7 +338,7 @@ class ViolationTests(SynchronousTestCase):
     def test_a_violator_in_the_middle_of_a_frame_for_it_is_told_at_the_frames_end(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 frame = frame_from(side.other, BINARY, LONG)
                 pair.send(side.other, frame[:2000])
                 pair.say(side, 3)
@@ -345,7 +349,7 @@ class ViolationTests(SynchronousTestCase):
                 self.assertTrue(pair.leg(side).eof)
 
     def test_a_violator_inside_a_frame_that_never_ends_is_gone_with_the_timeout(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
         pair.say(CLIENT, 3)
         pair.advance(5)
@@ -353,11 +357,12 @@ class ViolationTests(SynchronousTestCase):
         self.assertIsNone(pair.close_heard(CLIENT))
 
 
-class RelayCloseTests(SynchronousTestCase):
+@with_every_pump
+class RelayCloseTests(GroundTestCase):
     """The relay itself ends a session: a drain, for example."""
 
     def test_both_legs_are_told_the_same(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.session.close(1012, "the relay is stopping", "drain")
         pair.settle()
         for side in Side:
@@ -372,7 +377,7 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual((pair.code(), pair.initiator()), (1012, "relay:drain"))
 
     def test_the_first_cause_stays_whatever_the_legs_say_then(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.session.close(1012, "first", "drain")
         pair.session.close(1001, "second", "idle")
         pair.say_close(CLIENT, 4000, b"third")
@@ -384,7 +389,7 @@ class RelayCloseTests(SynchronousTestCase):
     def test_a_close_waits_for_the_end_of_a_streamed_frame_on_that_leg_only(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 frame = frame_from(side, BINARY, LONG)
                 pair.send(side, frame[:2000])
                 pair.session.close(1012, "stopping", "drain")
@@ -397,7 +402,7 @@ class RelayCloseTests(SynchronousTestCase):
                 self.assertEqual(frames[0].payload, LONG)
 
     def test_a_close_of_the_clients_own_does_not_overtake_the_one_that_waits(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         frame = frame_from(UPSTREAM, BINARY, LONG)
         pair.send(UPSTREAM, frame[:2000])
         pair.session.close(1012, "stopping", "drain")
@@ -407,7 +412,7 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual(pair.close_heard(CLIENT), (1012, b"stopping"))
 
     def test_a_held_frame_does_not_delay_a_close(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         frame = frame_from(UPSTREAM, BINARY, bytes(900))
         pair.send(UPSTREAM, frame[:-1])
         pair.session.close(1012, "stopping", "drain")
@@ -415,7 +420,7 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual([each.opcode for each in pair.heard(CLIENT)], [CLOSE])
 
     def test_a_close_during_the_peers_own_close_changes_nothing(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 4000)
         pair.session.close(1012, "stopping", "drain")
         pair.settle()
@@ -423,13 +428,13 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual((pair.code(), pair.initiator()), (4000, "client"))
 
     def test_a_reason_that_is_too_long_is_cut(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.session.close(1011, "ä" * 100, "error")
         pair.settle()
         self.assertEqual(pair.close_heard(CLIENT), (1011, ("ä" * 61).encode()))
 
     def test_abort_ends_both_legs_at_once(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.session.abort()
         pair.settle()
         pair.assert_over()
@@ -437,7 +442,7 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual(pair.initiator(), "relay:abort")
 
     def test_abort_hurries_a_close_that_is_under_way(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 4000)
         pair.session.abort()
         pair.settle()
@@ -445,13 +450,14 @@ class RelayCloseTests(SynchronousTestCase):
         self.assertEqual((pair.code(), pair.initiator()), (4000, "client"))
 
 
-class CloseTimeoutTests(SynchronousTestCase):
+@with_every_pump
+class CloseTimeoutTests(GroundTestCase):
     """Everything is over ``close_timeout`` seconds after the first cause."""
 
     def test_a_close_that_is_never_answered_comes_back_after_four_fifths(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.advance(100)
                 pair.say_close(side, 4000, b"bye")
                 pair.advance(3.999)
@@ -464,7 +470,7 @@ class CloseTimeoutTests(SynchronousTestCase):
                 self.assertTrue(pair.leg(side.other).aborted)
 
     def test_a_late_answer_still_ends_the_session_early(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 4000)
         pair.advance(4.5)
         pair.end(CLIENT)
@@ -474,7 +480,7 @@ class CloseTimeoutTests(SynchronousTestCase):
         self.assertEqual(pair.clock.seconds(), 4.5)
 
     def test_peers_that_do_nothing_are_gone_at_the_timeout_and_not_before(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.session.close(1012, "stopping", "drain")
         pair.advance(4.999)
         self.assertFalse(pair.client.lost or pair.upstream.lost)
@@ -484,7 +490,7 @@ class CloseTimeoutTests(SynchronousTestCase):
     def test_a_peer_that_reads_nothing_is_gone_at_the_timeout(self) -> None:
         for side in Side:
             with self.subTest(side=side):
-                pair = Conversation()
+                pair = self.converse()
                 pair.leg(side).stalled = True
                 for _ in range(20):
                     pair.say(side.other, BINARY, LONG)
@@ -496,7 +502,7 @@ class CloseTimeoutTests(SynchronousTestCase):
                 pair.assert_over()
 
     def test_a_peer_that_answers_while_the_other_reads_nothing_is_heard(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.client.stalled = True
         for _ in range(20):
             pair.say(UPSTREAM, BINARY, LONG)
@@ -506,7 +512,7 @@ class CloseTimeoutTests(SynchronousTestCase):
         self.assertTrue(pair.upstream.lost)
 
     def test_a_client_that_keeps_its_connection_open_after_all_is_said_is_aborted(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
         pair.say_close(CLIENT, 1000)
         pair.say_close(UPSTREAM, 1000)
         pair.end(UPSTREAM)
@@ -516,7 +522,7 @@ class CloseTimeoutTests(SynchronousTestCase):
         pair.assert_over()
 
     def test_the_timeout_counts_from_the_first_cause(self) -> None:
-        pair = Conversation(evolve(ROUTE, close_timeout=2.0))
+        pair = self.converse(evolve(ROUTE, close_timeout=2.0))
         pair.say_close(CLIENT, 1000)
         pair.advance(1.5)
         pair.say_close(UPSTREAM, 1000)
@@ -526,11 +532,12 @@ class CloseTimeoutTests(SynchronousTestCase):
         pair.assert_over()
 
 
-class FailureTests(SynchronousTestCase):
+@with_every_pump
+class FailureTests(GroundTestCase):
     """A fault of the relay's own ends one session only."""
 
     def test_a_control_frame_that_cannot_be_handled_closes_the_session_with_1011(self) -> None:
-        pair = Conversation()
+        pair = self.converse()
 
         def fail(*_: object) -> None:
             raise RuntimeError("broken on purpose")
