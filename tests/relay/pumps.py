@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.relay.support import ROUTE, Conversation, Ground, PythonGround
+from tests.relay.support import (
+    BINARY,
+    HIGH_WATER,
+    ROUTE,
+    Conversation,
+    Ground,
+    PythonGround,
+    connect,
+    frame_from,
+    settle,
+)
 from wsrelay.config.model import RouteConfig
+from wsrelay.relay.pump import PumpOptions, Side
+from wsrelay.wire.frames import Limits, Violation
 
 try:
     from tests.relay.sockets import NativeGround
@@ -31,12 +44,18 @@ GROUNDS = [
 """What makes the surroundings of each pump, for tests that are functions."""
 
 
+WHOLE = 1000
+LONG = bytes(range(250)) * 20
+"""A payload over `WHOLE`, so that its frame is passed on in pieces."""
+LIMITS = Limits(whole_frames=WHOLE)
+
+
 class GroundTestCase(SynchronousTestCase):
     """Makes what a test's pumps need, and clears it away."""
 
     lay_ground: Callable[[Clock], Ground] = PythonGround
 
-    def ground(self, clock: Clock) -> Ground:
+    def new_ground(self, clock: Clock) -> Any:
         ground = type(self).lay_ground(clock)
         self.addCleanup(ground.close)
         return ground
@@ -52,13 +71,93 @@ class GroundTestCase(SynchronousTestCase):
         """Begin a session between two peers; see `Conversation`."""
         clock = Clock()
         return Conversation(
-            self.ground(clock),
+            self.new_ground(clock),
             clock,
             route,
             bits=bits,
             from_client=from_client,
             from_upstream=from_upstream,
         )
+
+
+@define(eq=False)
+class Owner:
+    """Notes what the pump tells, and does what a test says when it does."""
+
+    told: list[tuple[Side, Any]] = field(factory=list)
+    on_control: Callable[[Side, bytes], None] = lambda side, frame: None
+    on_violation: Callable[[Side], None] = lambda side: None
+    on_lost: Callable[[Side], None] = lambda side: None
+    failures: list[BaseException | None] = field(factory=list)
+
+    def control_received(self, side: Side, frame: bytes) -> None:
+        self.told.append((side, frame))
+        self.on_control(side, frame)
+
+    def violated(self, side: Side, violation: Violation) -> None:
+        self.told.append((side, violation))
+        self.on_violation(side)
+
+    def pump_failed(self) -> None:
+        self.failures.append(sys.exc_info()[1])
+
+    def leg_lost(self, side: Side) -> None:
+        self.told.append((side, "lost"))
+        self.on_lost(side)
+
+
+class PumpTestCase(GroundTestCase):
+    """Gives each test a pump between two transports."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.owner = Owner()
+        self.ground = self.new_ground(self.clock)
+        self.transports = {side: self.ground.transport() for side in Side}
+        self.join()
+
+    def join(self, limits: Limits = LIMITS) -> None:
+        """Make the pump between the transports."""
+        self.pump = self.ground.make_pump(
+            self.owner,
+            self.transports[Side.CLIENT],
+            self.transports[Side.UPSTREAM],
+            PumpOptions(0, limits, limits),
+            self.clock,
+        )
+        for side, transport in self.transports.items():
+            connect(self.pump, side, transport)
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.owner.failures, [])
+
+    def start(self, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
+        self.pump.start(b"", from_client, from_upstream)
+        self.settle()
+
+    def settle(self) -> None:
+        settle(*self.transports.values())
+
+    def send(self, side: Side, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.transports[side].peer_sends(piece)
+        self.settle()
+
+    def got(self, side: Side) -> bytes:
+        return bytes(self.transports[side].received)
+
+    def kept(self, side: Side) -> int:
+        """Count the bytes for a peer that the relay keeps; true while only data flows to it."""
+        given = self.pump.sent(side) - self.transports[side].unsent
+        return self.pump.received(side.other) - int(given)
+
+    def flood(self, side: Side) -> None:
+        """Let a peer send until it is no longer read, which must come soon."""
+        frame = frame_from(side, BINARY, LONG)
+        for _ in range(2 * HIGH_WATER // len(frame)):
+            self.send(side, frame)
+        self.assertFalse(self.transports[side].reading)
+        self.assertTrue(self.pump.is_paused(side))
 
 
 Case = TypeVar("Case", bound=type[GroundTestCase])

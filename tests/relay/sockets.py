@@ -31,11 +31,15 @@ SEND_BUFFER = 4096
 """What the kernel is asked to take for a peer that does not read: little, so it is soon full."""
 
 
+Ends = tuple[socket.socket, socket.socket]
+
+
 class Reactor:
     """As much of a reactor as a hub and its sockets need, over a test's clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, poller: select.epoll | None) -> None:
         self.clock = clock
+        self._poller = poller
         self.readers: set[Any] = set()
         self.soon: list[Callable[[], object]] = []
 
@@ -80,8 +84,8 @@ class SocketTransport(TCPConnection):
     sockets: what is written is there at once, whatever else the machine does.
     """
 
-    def __init__(self, ground: NativeGround) -> None:
-        relay_end, self._peer_end = socket.socketpair()
+    def __init__(self, ground: NativeGround, ends: Ends | None) -> None:
+        relay_end, self._peer_end = ends or socket.socketpair()
         self._peer_end.setblocking(False)
         relay_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._peer_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
@@ -145,6 +149,21 @@ class SocketTransport(TCPConnection):
     def peer_resets(self) -> None:
         self._peer_leaves = "reset"
 
+    def peer_closes(self) -> None:
+        """Let the peer send at once what it still has, and close without a reset."""
+        self.sends_at_once()
+        self._peer_end.close()
+
+    def peer_takes_no_more(self) -> None:
+        """Let everything that is sent to the peer from now on fail; it can still send."""
+        self._peer_end.shutdown(socket.SHUT_RD)
+
+    def sends_at_once(self, data: bytes = b"") -> None:
+        """Let the peer send without a turn of the reactor, all in one piece."""
+        self._peer_end.sendall(b"".join([self._rest, *self._incoming, data]))
+        self._incoming.clear()
+        self._rest = b""
+
     def peer_takes(self, size: int) -> None:
         """Let a stalled peer take something after all."""
         with contextlib.suppress(OSError):
@@ -197,7 +216,7 @@ class SocketTransport(TCPConnection):
     def _reset(self) -> bool:
         """Close the peer's end with something unread in it: the relay's end sees a reset."""
         with contextlib.suppress(OSError):
-            self._peer_end.sendall(b"".join([self._rest, *self._incoming]))
+            self.sends_at_once()
         with contextlib.suppress(OSError):
             os.write(self.fileno(), b"unread")
         self._peer_end.close()
@@ -213,8 +232,8 @@ class SocketTransport(TCPConnection):
 class NativeGround:
     """A hub, a reactor over a test's clock, and the sockets that were made for a test."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.reactor = Reactor(clock)
+    def __init__(self, clock: Clock, poller: select.epoll | None = None) -> None:
+        self.reactor = Reactor(clock, poller)
         self.hub = NativeHub(self.reactor)
         self._transports: list[SocketTransport] = []
 
@@ -225,8 +244,9 @@ class NativeGround:
     most_kept = READ_SIZE
     """Bytes of one direction's data that the relay may keep, besides a frame's beginning."""
 
-    def transport(self) -> SocketTransport:
-        transport = SocketTransport(self)
+    def transport(self, ends: Ends | None = None) -> SocketTransport:
+        """Make a transport of two connected sockets, the relay's end and the peer's."""
+        transport = SocketTransport(self, ends)
         self._transports.append(transport)
         return transport
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from attrs import define, field
-from twisted.internet.task import Clock
-
-from tests.relay.pumps import GroundTestCase, with_every_pump
+from tests.relay.pumps import LONG, WHOLE, PumpTestCase, with_every_pump
 from tests.relay.support import (
     BINARY,
     CLOSE,
@@ -16,88 +10,14 @@ from tests.relay.support import (
     PING,
     PONG,
     TEXT,
-    connect,
     frame_from,
     frames_in,
-    settle,
 )
-from wsrelay.relay.pump import PumpOptions, Side
+from wsrelay.relay.pump import Side
 from wsrelay.relay.python_leg import MAX_WAITING, WATCH
-from wsrelay.wire.frames import Limits, Violation, encode_frame
+from wsrelay.wire.frames import Violation, encode_frame
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
-WHOLE = 1000
-LONG = bytes(range(250)) * 20
-
-
-@define(eq=False)
-class Owner:
-    """Notes what the pump tells, and does what a test says when it does."""
-
-    told: list[Any] = field(factory=list)
-    on_control: Callable[[Side, bytes], None] = lambda side, frame: None
-
-    def control_received(self, side: Side, frame: bytes) -> None:
-        self.told.append((side, frame))
-        self.on_control(side, frame)
-
-    def violated(self, side: Side, violation: Violation) -> None:
-        self.told.append((side, violation))
-
-    def pump_failed(self) -> None:
-        raise AssertionError("the pump failed")
-
-    def leg_lost(self, side: Side) -> None:
-        self.told.append((side, "lost"))
-
-
-class PumpTestCase(GroundTestCase):
-    """Gives each test a pump between two transports."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.owner = Owner()
-        ground = self.ground(self.clock)
-        self.most_kept = ground.most_kept
-        self.transports = {side: ground.transport() for side in Side}
-        limits = Limits(whole_frames=WHOLE)
-        self.pump = ground.make_pump(
-            self.owner,
-            self.transports[CLIENT],
-            self.transports[UPSTREAM],
-            PumpOptions(0, limits, limits),
-            self.clock,
-        )
-        for side, transport in self.transports.items():
-            connect(self.pump, side, transport)
-
-    def start(self, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
-        self.pump.start(b"", from_client, from_upstream)
-        self.settle()
-
-    def settle(self) -> None:
-        settle(*self.transports.values())
-
-    def send(self, side: Side, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.transports[side].peer_sends(piece)
-        self.settle()
-
-    def got(self, side: Side) -> bytes:
-        return bytes(self.transports[side].received)
-
-    def kept(self, side: Side) -> int:
-        """Count the bytes for a peer that the relay keeps; true while only data flows to it."""
-        given = self.pump.sent(side) - self.transports[side].unsent
-        return self.pump.received(side.other) - int(given)
-
-    def flood(self, side: Side) -> None:
-        """Let a peer send until it is no longer read, which must come soon."""
-        frame = frame_from(side, BINARY, LONG)
-        for _ in range(2 * HIGH_WATER // len(frame)):
-            self.send(side, frame)
-        self.assertFalse(self.transports[side].reading)
-        self.assertTrue(self.pump.is_paused(side))
 
 
 @with_every_pump
@@ -319,7 +239,7 @@ class FlowTests(PumpTestCase):
         read = encode_frame(BINARY, bytes(2**16 - 10))
         for _ in range(100):
             self.send(UPSTREAM, read)
-        self.assertLessEqual(self.kept(CLIENT), self.most_kept)
+        self.assertLessEqual(self.kept(CLIENT), self.ground.most_kept)
         self.assertGreater(self.kept(CLIENT), 0)
 
     def test_a_flood_of_the_relays_replies_pauses_the_one_that_causes_it(self) -> None:

@@ -1,0 +1,688 @@
+"""What only the native pump does: one hub for many, what it holds, and sockets that break."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import socket
+import struct
+import threading
+import weakref
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from tests.relay.pumps import LONG, NATIVE, WHOLE, WHY_NOT, Owner, PumpTestCase, needs_native
+from tests.relay.support import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    READ_SIZE,
+    TEXT,
+    FakeTransport,
+    connect,
+    frame_from,
+    frames_in,
+    settle,
+)
+from tests.support import require
+from wsrelay.relay.pump import PumpOptions, Side
+from wsrelay.relay.python_leg import MAX_WAITING
+from wsrelay.relay.python_pump import PythonPump
+from wsrelay.wire.frames import MAX_CONTROLS, Limits, Violation
+
+try:
+    from wsrelay.relay.native_pump import PATIENCE, NativePump
+except ImportError:
+    pass  # the first test says so
+
+CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
+HEADER = 14
+NOBODY = PumpOptions(0, Limits(), Limits())
+
+
+def test_the_native_pump_is_there() -> None:
+    require(NATIVE, f"no native pump: {WHY_NOT}")
+
+
+class Line:
+    """A session's pump with both its peers, beside others on the same ground."""
+
+    def __init__(self, ground: Any, clock: Clock) -> None:
+        self.owner = Owner()
+        self.transports = {side: ground.transport() for side in Side}
+        limits = Limits(whole_frames=WHOLE)
+        options = PumpOptions(0, limits, limits)
+        self.pump = ground.make_pump(self.owner, *self.transports.values(), options, clock)
+        for side, transport in self.transports.items():
+            connect(self.pump, side, transport)
+        self.pump.start(b"", b"", b"")
+
+    def got(self, side: Side) -> bytes:
+        return bytes(self.transports[side].received)
+
+    def leave(self) -> None:
+        for transport in self.transports.values():
+            transport.peer_ends()
+
+
+class NativeTestCase(PumpTestCase):
+    """Gives each test a native pump between two sockets."""
+
+    lay_ground = NATIVE
+
+    def another(self) -> Line:
+        line = Line(self.ground, self.clock)
+        self.more.append(line)
+        return line
+
+    def setUp(self) -> None:
+        self.more: list[Line] = []
+        super().setUp()
+
+    def tearDown(self) -> None:
+        super().tearDown()
+        for line in self.more:
+            self.assertEqual(line.owner.failures, [])
+
+    def settle(self) -> None:
+        others = [each for line in self.more for each in line.transports.values()]
+        settle(*self.transports.values(), *others)
+
+    @property
+    def readers(self) -> set[Any]:
+        return set(self.ground.reactor.readers)
+
+    def hub_turn(self) -> int:
+        return int(self.ground.hub.turn())
+
+
+@needs_native
+class JoiningTests(NativeTestCase):
+    """Two sockets are taken from the reactor; anything else is the Python pump's."""
+
+    def pump_of(self, client: Any, upstream: Any) -> Any:
+        return self.ground.make_pump(Owner(), client, upstream, NOBODY, self.clock)
+
+    def test_two_sockets_get_a_native_pump(self) -> None:
+        self.assertIs(type(self.pump), NativePump)
+
+    def test_a_transport_that_is_no_socket_gets_a_python_pump(self) -> None:
+        one = self.ground.transport()
+        self.assertIs(type(self.pump_of(FakeTransport(), one)), PythonPump)
+        self.assertIs(type(self.pump_of(one, FakeTransport())), PythonPump)
+
+    def test_a_socket_that_speaks_tls_gets_a_python_pump(self) -> None:
+        one, other = self.ground.transport(), self.ground.transport()
+        one.TLS = True
+        self.assertIs(type(self.pump_of(one, other)), PythonPump)
+        self.assertIs(type(self.pump_of(other, one)), PythonPump)
+
+    def test_a_socket_with_bytes_that_twisted_has_not_sent_yet_gets_a_python_pump(self) -> None:
+        for attribute, unsent in (("dataBuffer", b"x"), ("_tempDataBuffer", [b"x"])):
+            with self.subTest(where=attribute):
+                one, other = self.ground.transport(), self.ground.transport()
+                setattr(one, attribute, unsent)
+                self.assertIs(type(self.pump_of(one, other)), PythonPump)
+                self.assertIs(type(self.pump_of(other, one)), PythonPump)
+
+    def test_the_reactor_reads_the_sockets_before_the_start_and_the_hub_after_it(self) -> None:
+        self.assertEqual(self.readers, set(self.transports.values()))
+        self.start()
+        self.assertEqual(self.readers, {self.ground.hub})
+
+    def test_the_hub_is_the_reactors_as_long_as_there_is_a_session(self) -> None:
+        self.start()
+        second = self.another()
+        for transport in self.transports.values():
+            transport.peer_ends()
+        self.settle()
+        self.assertEqual(self.readers, {self.ground.hub})
+        second.transports[CLIENT].peer_ends()
+        self.settle()
+        self.assertEqual(self.readers, {self.ground.hub})
+        second.transports[UPSTREAM].peer_ends()
+        self.settle()
+        self.assertEqual(self.readers, set())
+        third = self.another()
+        self.assertEqual(self.readers, {self.ground.hub})
+        third.leave()
+        self.settle()
+        self.assertEqual(self.readers, set())
+
+    def test_the_101_is_sent_and_counts_for_nothing(self) -> None:
+        self.transports[CLIENT].stalled = True
+        head = bytes(range(250)) * 200
+        early = frame_from(UPSTREAM, TEXT, b"early")
+        self.pump.start(head, b"", early)
+        self.settle()
+        self.assertEqual(self.pump.sent(CLIENT), 0)
+        self.assertTrue(self.pump.is_paused(UPSTREAM))
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(self.got(CLIENT), head + early)
+        self.assertEqual(self.pump.sent(CLIENT), len(early))
+        self.assertFalse(self.pump.is_paused(UPSTREAM))
+
+
+@needs_native
+class HoldingTests(NativeTestCase):
+    """What waits in the relay's memory, and what does not."""
+
+    def test_a_leg_is_not_read_as_soon_as_the_kernel_takes_no_more_for_the_other(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        frame = frame_from(UPSTREAM, BINARY, bytes(900))
+        sent = 0
+        while not self.pump.is_paused(UPSTREAM) and sent < 10**6:
+            self.send(UPSTREAM, frame)
+            sent += len(frame)
+        self.assertTrue(self.pump.is_waiting(CLIENT))
+        self.assertGreater(self.kept(CLIENT), 0)
+        self.assertLessEqual(self.kept(CLIENT), len(frame))
+
+    def test_no_more_is_kept_than_one_read_and_the_beginning_of_a_frame(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.transports[side].stalled = True
+                # The kernel would take one of them; what stands before the last read is held.
+                frame = frame_from(side.other, BINARY, bytes(WHOLE))
+                reads = [frame[:-1], frame[-1:] + frame * 200, frame * 200]
+                self.send(side.other, *reads)
+                self.assertFalse(self.transports[side.other].reading)
+                self.assertLessEqual(self.kept(side), READ_SIZE + WHOLE + HEADER)
+                self.transports[side].stalled = False
+                self.settle()
+                self.assertEqual(self.got(side), b"".join(reads))
+
+    def test_a_frame_longer_than_a_read_is_held_as_well(self) -> None:
+        limits = Limits(whole_frames=10 * READ_SIZE)
+        one, other = self.ground.transport(), self.ground.transport()
+        pump = self.ground.make_pump(
+            Owner(), one, other, PumpOptions(0, limits, limits), self.clock
+        )
+        for side, transport in ((CLIENT, one), (UPSTREAM, other)):
+            connect(pump, side, transport)
+        pump.start(b"", b"", b"")
+        frame = frame_from(CLIENT, BINARY, LONG * 100)
+        for piece in (frame[:10], frame[10:200_000], frame[200_000:-1]):
+            one.peer_sends(piece)
+        settle(one, other)
+        self.assertEqual(bytes(other.received), b"")
+        self.assertEqual(pump.received(CLIENT), len(frame) - 1)
+        self.assertFalse(pump.is_cut(UPSTREAM))
+        one.peer_sends(frame[-1:] + frame)
+        settle(one, other)
+        self.assertEqual(bytes(other.received), frame * 2)
+
+    def test_replies_of_the_relays_that_nobody_takes_are_bounded(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
+        self.transports[CLIENT].stalled = True
+        ping = frame_from(CLIENT, PING, bytes(125))
+        for _ in range(1000):
+            self.send(CLIENT, ping)
+        self.assertFalse(self.transports[CLIENT].reading)
+        waiting = self.pump.received(CLIENT) - self.pump.sent(CLIENT)
+        self.assertLessEqual(waiting, MAX_WAITING + 2 * len(ping))
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(len(self.got(CLIENT)), 1000 * len(ping))
+
+    def test_a_leg_that_is_not_read_and_ends_makes_no_busy_loop(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.transports[UPSTREAM].peer_closes()
+        self.settle()  # fails if the hub never comes to rest
+        self.assertEqual(self.hub_turn(), 0)
+        self.assertEqual(self.owner.told, [])
+        self.transports[CLIENT].peer_takes(100)
+        self.settle()
+        self.assertEqual(self.owner.told, [])
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        frames, rest = frames_in(self.got(CLIENT))
+        self.assertEqual((rest, {each.payload for each in frames}), (b"", {LONG}))
+        self.assertEqual(len(self.got(CLIENT)), self.pump.received(UPSTREAM))
+        self.assertEqual(self.owner.told, [(UPSTREAM, "lost")])
+
+    def test_a_leg_that_is_not_read_and_breaks_is_lost_at_once(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.transports[UPSTREAM].peer_resets()
+        self.settle()
+        self.assertEqual(self.owner.told, [(UPSTREAM, "lost")])
+
+    def test_a_leg_that_was_drained_is_not_told_again_and_again(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        descriptor = self.transports[CLIENT].fileno()
+        self.assertTrue(self.ground.events(descriptor) & select.EPOLLOUT)
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertFalse(self.ground.events(descriptor) & select.EPOLLOUT)
+
+    def test_both_legs_may_be_full_at_once_and_both_are_drained(self) -> None:
+        self.start()
+        for transport in self.transports.values():
+            transport.stalled = True
+        frames = {side: frame_from(side, BINARY, LONG) for side in Side}
+        for _ in range(30):
+            for side in Side:
+                self.send(side, frames[side])
+        self.assertTrue(self.pump.is_paused(CLIENT) and self.pump.is_paused(UPSTREAM))
+        for transport in self.transports.values():
+            transport.stalled = False
+        self.settle()
+        for side in Side:
+            self.assertEqual(self.got(side.other), frames[side] * 30)
+
+
+@needs_native
+class BreakingTests(NativeTestCase):
+    """A socket that takes nothing any more, while there is still something to read from it."""
+
+    def test_what_a_broken_leg_had_sent_is_passed_on_before_it_is_lost(self) -> None:
+        self.start()
+        frames = frame_from(CLIENT, TEXT, b"1") + frame_from(CLIENT, BINARY, LONG)
+        ping = frame_from(CLIENT, PING, b"here")
+        self.transports[CLIENT].sends_at_once(frames + ping)
+        self.transports[CLIENT].peer_takes_no_more()
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.assertEqual(self.owner.told, [], "nobody is told inside a call of his own")
+        self.settle()
+        self.assertEqual(self.got(UPSTREAM), frames)
+        self.assertEqual(self.owner.told, [(CLIENT, ping), (CLIENT, "lost")])
+
+    def test_a_leg_that_breaks_inside_a_read_of_the_other_is_lost_too(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.transports[side].peer_takes_no_more()
+                self.send(side.other, frame_from(side.other, BINARY, LONG))
+                self.assertEqual(self.owner.told, [(side, "lost")])
+                self.send(side.other, frame_from(side.other, PING, b"x"))
+                self.assertEqual(len(self.owner.told), 2, "the other one is still heard")
+
+    def test_a_broken_leg_whose_data_cannot_go_anywhere_is_lost_without_it(self) -> None:
+        self.start()
+        self.transports[UPSTREAM].stalled = True
+        self.flood(CLIENT)
+        self.transports[CLIENT].peer_takes_no_more()
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.settle()
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+    def test_calls_for_a_broken_leg_do_nothing(self) -> None:
+        self.start()
+        self.transports[CLIENT].peer_takes_no_more()
+        self.pump.send(CLIENT, b"\x89\x00")
+        sent = self.pump.sent(CLIENT)
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.pump.finish(CLIENT)
+        self.pump.shut(CLIENT)
+        self.assertFalse(self.pump.is_waiting(CLIENT))
+        self.settle()
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.assertEqual(self.pump.sent(CLIENT), sent)
+
+    def test_a_shut_leg_that_cannot_be_shut_is_lost(self) -> None:
+        self.start()
+        self.transports[CLIENT].peer_closes()
+        self.pump.shut(CLIENT)
+        self.settle()
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+    def test_a_reset_of_a_tcp_connection_that_is_not_read_is_seen(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            near = socket.create_connection(server.getsockname())
+            peer = server.accept()[0]
+        self.transports[UPSTREAM] = self.ground.transport((near, peer))
+        self.join()
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        poller = select.poll()
+        poller.register(near, 0)
+        self.assertTrue(poller.poll(20_000))
+        self.settle()
+        self.assertEqual(self.owner.told, [(UPSTREAM, "lost")])
+
+
+@needs_native
+class BacklogTests(NativeTestCase):
+    """A flood of control frames is handled in portions."""
+
+    def controls(self, count: int) -> list[bytes]:
+        return [frame_from(UPSTREAM, PING, b"%d" % number) for number in range(count)]
+
+    def test_a_backlog_waits_while_the_other_leg_is_full(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        ping, frame = frame_from(UPSTREAM, PING), frame_from(UPSTREAM, BINARY, LONG)
+        portion = ping * MAX_CONTROLS
+        self.send(UPSTREAM, portion + frame * 5 + portion * 2 + frame + ping)
+        told = len(self.owner.told)
+        self.assertLessEqual(told, 2 * MAX_CONTROLS)
+        self.assertTrue(self.pump.is_paused(UPSTREAM))
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(len(self.owner.told), 3 * MAX_CONTROLS + 1)
+        self.assertEqual(self.got(CLIENT), frame * 6)
+
+    def test_a_backlog_is_told_before_the_end_behind_it(self) -> None:
+        for leave in ("peer_ends", "peer_closes", "peer_resets"):
+            with self.subTest(how=leave):
+                self.setUp()
+                self.start()
+                pings = self.controls(5 * MAX_CONTROLS)
+                upstream = self.transports[UPSTREAM]
+                upstream.sends_at_once(b"".join(pings))
+                getattr(upstream, leave)()
+                self.settle()
+                told = [(UPSTREAM, each) for each in pings]
+                self.assertEqual(self.owner.told, [*told, (UPSTREAM, "lost")])
+
+    def test_a_close_frame_in_a_backlog_is_told_and_nothing_behind_it(self) -> None:
+        self.start()
+        close = frame_from(UPSTREAM, CLOSE)
+        flood = frame_from(UPSTREAM, PONG) * (MAX_CONTROLS + 5)
+        self.send(UPSTREAM, flood + close + flood * 3 + frame_from(UPSTREAM, TEXT))
+        self.assertEqual(len(self.owner.told), MAX_CONTROLS + 5 + 2)
+        self.assertEqual(self.owner.told[-2], (UPSTREAM, close))
+        self.assertEqual(
+            self.owner.told[-1], (UPSTREAM, Violation(1002, "data after a close frame"))
+        )
+
+
+@needs_native
+class InsideTests(NativeTestCase):
+    """Who is told something may do anything at once."""
+
+    def read_of(self, side: Side) -> bytes:
+        """Return a read with more control frames than one portion, and data between them."""
+        ping, text = frame_from(side, PING, b"p"), frame_from(side, TEXT, b"t")
+        return (text + ping) * (MAX_CONTROLS + 10) + text
+
+    def told_of(self, side: Side) -> list[Any]:
+        return [what for where, what in self.owner.told if where is side]
+
+    def test_aborting_the_leg_that_is_being_read_ends_it_there(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_control = lambda side, frame: self.pump.abort(side)
+                self.send(side, self.read_of(side))
+                self.assertEqual(self.got(side.other), frame_from(side, TEXT, b"t"))
+                self.assertEqual(self.told_of(side), [frame_from(side, PING, b"p"), "lost"])
+                self.assertEqual(self.told_of(side.other), [])
+
+    def test_aborting_the_other_leg_leaves_this_one_heard(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_control = lambda side, frame: self.pump.abort(side.other)
+                self.send(side, self.read_of(side))
+                self.assertEqual(self.got(side.other), frame_from(side, TEXT, b"t"))
+                self.assertEqual(len(self.told_of(side)), MAX_CONTROLS + 10)
+                self.assertEqual(self.told_of(side.other), ["lost"])
+                self.assertFalse(self.pump.is_paused(side))
+
+    def test_aborting_both_legs_ends_all(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_control = lambda *_: [self.pump.abort(each) for each in Side]
+                self.send(side, self.read_of(side))
+                self.assertEqual(self.told_of(side), [frame_from(side, PING, b"p"), "lost"])
+                self.assertEqual(self.told_of(side.other), ["lost"])
+                self.assertEqual(self.readers, set())
+
+    def test_shutting_the_leg_that_is_being_read_discards_the_rest_of_its_data(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_control = lambda side, frame: self.pump.shut(side)
+                self.send(side, self.read_of(side), frame_from(side, TEXT, b"more"))
+                self.assertEqual(self.got(side.other), frame_from(side, TEXT, b"t"))
+                self.assertTrue(self.transports[side].eof)
+                self.assertTrue(self.transports[side].reading)
+
+    def test_shutting_the_other_leg_sends_it_what_stood_before(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_control = lambda side, frame: self.pump.shut(side.other)
+                self.send(side, self.read_of(side), frame_from(side, TEXT, b"more"))
+                self.assertEqual(self.got(side.other), frame_from(side, TEXT, b"t"))
+                self.assertTrue(self.transports[side.other].eof)
+                self.assertEqual(self.told_of(side.other), [])
+
+    def test_finishing_the_other_leg_sends_it_what_stood_before(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                goodbye = frame_from(side, CLOSE)
+
+                def say_goodbye(side: Side, frame: bytes, goodbye: bytes = goodbye) -> None:
+                    self.owner.on_control = lambda *_: None
+                    self.pump.send(side.other, goodbye)
+                    self.pump.finish(side.other)
+
+                self.owner.on_control = say_goodbye
+                self.send(side, self.read_of(side), frame_from(side, TEXT, b"more"))
+                self.assertEqual(self.got(side.other), frame_from(side, TEXT, b"t") + goodbye)
+
+    def test_what_is_sent_inside_goes_behind_what_stood_before_on_both_legs(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                there, back = frame_from(side, PONG, b"there"), frame_from(side.other, PONG, b"b")
+
+                def send(side: Side, frame: bytes, frames: Any = (there, back)) -> None:
+                    self.pump.send(side.other, frames[0])
+                    self.pump.send(side, frames[1])
+
+                self.owner.on_control = send
+                text, ping = frame_from(side, TEXT, b"t"), frame_from(side, PING, b"p")
+                self.send(side, (text + ping) * 3 + text)
+                self.assertEqual(self.got(side.other), (text + there) * 3 + text)
+                self.assertEqual(self.got(side), back * 3)
+
+    def test_a_violation_may_end_both_legs_at_once(self) -> None:
+        self.start()
+        self.owner.on_violation = lambda side: [self.pump.abort(each) for each in Side]
+        good = frame_from(CLIENT, TEXT, b"good")
+        self.send(CLIENT, good + frame_from(CLIENT, 3) + good)
+        self.assertEqual([what for _, what in self.owner.told[1:]], ["lost", "lost"])
+        self.assertEqual(self.readers, set())
+
+    def test_a_lost_leg_may_take_the_other_with_it(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                self.owner.on_lost = lambda side: self.pump.abort(side.other)
+                for transport in self.transports.values():
+                    transport.sends_at_once(frame_from(side, 3))
+                self.transports[side].peer_ends()
+                self.settle()
+                self.assertEqual(self.readers, set())
+
+    def test_a_leg_may_be_lost_for_the_owner_while_the_pump_reads_it(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.lost(side)
+        self.send(CLIENT, self.read_of(CLIENT))
+        self.assertEqual(self.told_of(CLIENT), [frame_from(CLIENT, PING, b"p"), "lost"])
+
+    def test_a_pump_that_nobody_knows_any_more_is_freed_inside_a_call_of_its_own(self) -> None:
+        line = self.another()
+        known = weakref.ref(line.pump)
+
+        def forget(side: Side, frame: bytes) -> None:
+            pump, line.pump = line.pump, None
+            line.owner.on_control = lambda *_: None
+            for each, transport in line.transports.items():
+                pump.lost(each)
+                transport.protocol.let_go()
+
+        line.owner.on_control = forget
+        second = self.another()
+        second.transports[UPSTREAM].sends_at_once(self.read_of(UPSTREAM))
+        line.transports[UPSTREAM].sends_at_once(self.read_of(UPSTREAM))
+        self.settle()
+        self.assertIsNone(known())
+        self.assertEqual(len(line.owner.told), 3)
+        self.assertEqual(len(second.owner.told), MAX_CONTROLS + 10)
+
+    def test_pumps_may_be_collected_inside_a_call_of_another(self) -> None:
+        self.start()
+        lines = [self.another() for _ in range(10)]
+        del self.more[:]
+        known = [weakref.ref(line.pump) for line in lines]
+        for line in lines:
+            line.transports[CLIENT].sends_at_once(frame_from(CLIENT, PING))
+        self.transports[CLIENT].sends_at_once(frame_from(CLIENT, PING))
+
+        def collect(side: Side, frame: bytes) -> None:
+            for line in lines:
+                for transport in line.transports.values():
+                    transport.protocol.let_go()
+            lines.clear()
+            gc.collect()
+
+        self.owner.on_control = collect
+        line = lines[0]
+        del line
+        self.settle()
+        gc.collect()
+        self.assertEqual([each() for each in known], [None] * 10)
+
+    def test_an_owner_that_fails_is_told_so_while_the_exception_is_handled(self) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("broken on purpose")
+
+        self.start()
+        self.owner.on_control = self.owner.on_violation = self.owner.on_lost = fail
+        self.send(CLIENT, frame_from(CLIENT, PING))
+        self.assertEqual([type(each) for each in self.owner.failures], [RuntimeError])
+        self.send(CLIENT, frame_from(CLIENT, 3))
+        self.assertEqual([type(each) for each in self.owner.failures], [RuntimeError] * 2)
+        self.owner.failures.clear()
+
+
+@needs_native
+class ManyTests(NativeTestCase):
+    """One hub for all sessions."""
+
+    def test_every_socket_of_many_is_served_within_a_few_turns(self) -> None:
+        lines = [self.another() for _ in range(100)]
+        for number, line in enumerate(lines):
+            for side, transport in line.transports.items():
+                transport.sends_at_once(frame_from(side, TEXT, b"%d" % number))
+        served = sum(self.hub_turn() for _ in range(4))
+        self.assertEqual(served, 200)
+        self.assertEqual(self.hub_turn(), 0)
+        self.settle()
+        for number, line in enumerate(lines):
+            for side in Side:
+                self.assertEqual(line.got(side), frame_from(side.other, TEXT, b"%d" % number))
+
+    def test_one_that_floods_does_not_starve_the_others(self) -> None:
+        lines = [self.another() for _ in range(80)]
+        flooder, quiet = lines[0], lines[1:]
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        for turn in range(10):
+            flooder.transports[UPSTREAM].sends_at_once(frame * 3)
+            for line in quiet:
+                line.transports[UPSTREAM].sends_at_once(frame_from(UPSTREAM, TEXT, b"%d" % turn))
+            for _ in range(2):  # one handles up to 64
+                self.hub_turn()
+            for transport in (line.transports[CLIENT] for line in lines):
+                transport.peer_takes(10**6)
+            expected = b"".join(
+                frame_from(UPSTREAM, TEXT, b"%d" % each) for each in range(turn + 1)
+            )
+            self.assertEqual({line.got(CLIENT) for line in quiet}, {expected})
+            self.assertGreaterEqual(flooder.pump.received(UPSTREAM), (turn + 1) * READ_SIZE // 8)
+
+    def test_a_pump_is_freed_as_soon_as_both_its_legs_are_gone(self) -> None:
+        line = self.another()
+        known = weakref.ref(line.pump)
+        line.leave()
+        self.settle()
+        line.pump = None
+        self.assertIsNone(known())
+
+    def test_the_hubs_descriptors_go_with_the_last_who_needs_them(self) -> None:
+        gc.collect()
+        before = len(os.listdir("/proc/self/fd"))
+        kept = [type(self).lay_ground(self.clock)]
+        kept.append(Line(kept[0], self.clock))
+        kept[0].close()
+        del kept[0]
+        gc.collect()
+        self.assertGreater(len(os.listdir("/proc/self/fd")), before)
+        kept.clear()
+        gc.collect()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+
+@needs_native
+class PatienceTests(NativeTestCase):
+    """The hub may stay a while for what becomes ready soon."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # As in a real reactor, whose epoll set has the hub's descriptor among others.
+        self.poller = select.epoll()
+        self.addCleanup(self.poller.close)
+        self.ground = type(self).lay_ground(self.clock, self.poller)
+        self.addCleanup(self.ground.close)
+        self.poller.register(self.ground.hub.fileno(), select.EPOLLIN)
+        self.line = self.another()
+
+    def test_what_comes_while_it_stays_is_handled_in_the_same_turn(self) -> None:
+        client = self.line.transports[CLIENT]
+        text, ping = frame_from(CLIENT, TEXT, b"now"), frame_from(CLIENT, PING, b"soon")
+        client.sends_at_once(text)
+        timer = threading.Timer(0.05, client.sends_at_once, [ping])
+        timer.start()
+        self.addCleanup(timer.join)
+        self.ground.hub.turn(20.0)  # ends when Python was told something
+        self.assertEqual(self.line.owner.told, [(CLIENT, ping)])
+
+    def test_it_goes_back_when_the_reactor_has_something_else_to_do(self) -> None:
+        mine, other = os.pipe()
+        self.addCleanup(os.close, mine)
+        self.addCleanup(os.close, other)
+        self.poller.register(mine, select.EPOLLIN)
+        os.write(other, b"x")
+        self.line.transports[CLIENT].sends_at_once(frame_from(CLIENT, TEXT, b"x"))
+        self.assertEqual(self.ground.hub.turn(20.0), 1)
+
+    def test_it_does_not_stay_longer_than_until_the_reactors_next_timer(self) -> None:
+        hub, reactor = self.ground.hub, self.ground.reactor
+        stays: list[float] = []
+        self.patch(hub, "turn", stays.append)
+        for until_timer in (None, 0.0, PATIENCE / 2, 5.0):
+            self.patch(reactor, "timeout", lambda until_timer=until_timer: until_timer)
+            hub.doRead()
+        self.assertEqual(stays, [PATIENCE, 0.0, PATIENCE / 2, PATIENCE])
