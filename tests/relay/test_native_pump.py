@@ -152,6 +152,17 @@ class JoiningTests(NativeTestCase):
         self.settle()
         self.assertEqual(self.readers, set())
 
+    def test_a_session_that_never_started_does_not_take_the_hub_from_the_others(self) -> None:
+        for side in Side:
+            self.pump.abort(side)
+        self.settle()
+        self.assertEqual(self.owner.told, [(side, "lost") for side in Side])
+        line = self.another()
+        self.assertEqual(self.readers, {self.ground.hub})
+        line.leave()
+        self.settle()
+        self.assertEqual(self.readers, set())
+
     def test_the_101_is_sent_and_counts_for_nothing(self) -> None:
         self.transports[CLIENT].stalled = True
         head = bytes(range(250)) * 200

@@ -169,6 +169,7 @@ class NativePump:
     _pump: Any = field(init=False)
     _handle: Any = field(init=False)  # lets C find the way back; a circle while a leg lives
     _lost: set[Side] = field(factory=set, init=False)
+    _has_begun: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._handle = ffi.new_handle(self)
@@ -187,6 +188,7 @@ class NativePump:
         """Take the sockets away from the reactor, and begin."""
         for leg in self.legs:
             leg.socket.stopReading()
+        self._has_begun = True
         self.hub.began()
         lib.pump_start(
             self._pump,
@@ -209,7 +211,8 @@ class NativePump:
         self.owner.leg_lost(side)
         if len(self._lost) == 2:
             self._handle = None
-            self.hub.ended()
+            if self._has_begun:
+                self.hub.ended()
 
     def send(self, side: Side, frame: bytes) -> None:
         """Send a control frame at the next boundary."""
