@@ -177,6 +177,18 @@ class JoiningTests(NativeTestCase):
         self.assertEqual(self.pump.sent(CLIENT), len(early))
         self.assertFalse(self.pump.is_paused(UPSTREAM))
 
+    def test_a_limit_may_be_larger_than_any_frame(self) -> None:
+        vast = Limits(whole_frames=2**70, max_frame=2**70, max_message=2**64)
+        one, other = self.ground.transport(), self.ground.transport()
+        pump = self.ground.make_pump(Owner(), one, other, PumpOptions(0, vast, vast), self.clock)
+        for side, transport in ((CLIENT, one), (UPSTREAM, other)):
+            connect(pump, side, transport)
+        pump.start(b"", b"", b"")
+        frame = frame_from(CLIENT, BINARY, LONG)
+        one.peer_sends(frame)
+        settle(one, other)
+        self.assertEqual(bytes(other.received), frame)
+
 
 @needs_native
 class HoldingTests(NativeTestCase):

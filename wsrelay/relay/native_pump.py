@@ -282,11 +282,11 @@ _: type[Pump] = NativePump  # mypy checks here that the interface is whole
 
 def _limits(limits: Limits) -> Any:
     def number(limit: int | None) -> int:
-        return _NO_LIMIT if limit is None else limit
+        return _NO_LIMIT if limit is None else min(limit, _NO_LIMIT)
 
     return ffi.new(
         "struct ws_limits *",
-        (limits.whole_frames, number(limits.max_frame), number(limits.max_message)),
+        (number(limits.whole_frames), number(limits.max_frame), number(limits.max_message)),
     )
 
 
