@@ -389,6 +389,32 @@ class BacklogTests(NativeTestCase):
     def controls(self, count: int) -> list[bytes]:
         return [frame_from(UPSTREAM, PING, b"%d" % number) for number in range(count)]
 
+    def check(self, tail: bytes, count: int) -> None:
+        self.setUp()
+        self.start()
+        pings = self.controls(count)
+        self.send(UPSTREAM, b"".join(pings) + tail)
+        self.assertEqual(self.owner.told, [(UPSTREAM, each) for each in pings])
+        self.assertEqual(self.got(CLIENT), tail)
+        more = frame_from(UPSTREAM, TEXT, b"more")
+        self.send(UPSTREAM, more)
+        self.assertEqual(self.got(CLIENT), tail + more, "the leg is still read")
+
+    def test_whatever_the_number_all_are_told_in_order_and_the_leg_is_read_again(self) -> None:
+        data = frame_from(UPSTREAM, TEXT, b"data")
+        for count in (255, 256, 257, 511, 512, 513, 3 * MAX_CONTROLS + 5):
+            for tail in (b"", data, frame_from(UPSTREAM, BINARY, LONG)):
+                with self.subTest(count=count, tail=len(tail)):
+                    self.check(tail, count)
+
+    def test_a_part_of_a_frame_behind_a_portion_is_completed_by_the_next_read(self) -> None:
+        self.start()
+        pings = self.controls(MAX_CONTROLS)
+        frame = frame_from(UPSTREAM, TEXT, b"data")
+        self.send(UPSTREAM, b"".join(pings) + frame[:3], frame[3:])
+        self.assertEqual(len(self.owner.told), MAX_CONTROLS)
+        self.assertEqual(self.got(CLIENT), frame)
+
     def test_a_backlog_waits_while_the_other_leg_is_full(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True

@@ -288,6 +288,7 @@ void leg_go_on(struct leg *leg)
     leg->held = (struct buffer){0};
     leg_feed(leg, buffer_bytes(&held), buffer_size(&held));
     buffer_clear(&held, &hub_of(leg)->blocks);
+    leg_update(leg); /* that was perhaps the last of it */
 }
 
 void leg_let_go(struct leg *leg)
