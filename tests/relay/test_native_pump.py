@@ -415,6 +415,28 @@ class BacklogTests(NativeTestCase):
         self.assertEqual(len(self.owner.told), MAX_CONTROLS)
         self.assertEqual(self.got(CLIENT), frame)
 
+    def test_a_turn_of_the_hub_handles_one_portion_of_a_flood(self) -> None:
+        self.start()
+        self.transports[UPSTREAM].sends_at_once(b"\x89\x00" * (10 * MAX_CONTROLS))
+        turns, told = 0, 0
+        while len(self.owner.told) < 10 * MAX_CONTROLS:
+            self.hub_turn()
+            now = len(self.owner.told)
+            self.assertLessEqual(now - told, 2 * MAX_CONTROLS)
+            self.assertGreater(now, told)
+            turns, told = turns + 1, now
+        self.assertGreaterEqual(turns, 5)
+
+    def test_the_leg_is_not_read_while_it_has_a_backlog(self) -> None:
+        self.start()
+        self.transports[UPSTREAM].sends_at_once(b"\x89\x00" * (10 * MAX_CONTROLS))
+        self.hub_turn()
+        self.assertTrue(self.pump.is_paused(UPSTREAM))
+        self.assertFalse(self.transports[UPSTREAM].reading)
+        self.settle()
+        self.assertFalse(self.pump.is_paused(UPSTREAM))
+        self.assertTrue(self.transports[UPSTREAM].reading)
+
     def test_a_backlog_waits_while_the_other_leg_is_full(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
@@ -441,6 +463,19 @@ class BacklogTests(NativeTestCase):
                 self.settle()
                 told = [(UPSTREAM, each) for each in pings]
                 self.assertEqual(self.owner.told, [*told, (UPSTREAM, "lost")])
+
+    def test_a_backlog_of_a_leg_that_breaks_is_told_too(self) -> None:
+        self.start()
+        upstream = self.transports[UPSTREAM]
+        pings = self.controls(3 * MAX_CONTROLS)
+        upstream.sends_at_once(b"".join(pings))
+        self.hub_turn()
+        self.assertLess(len(self.owner.told), len(pings))
+        upstream.peer_takes_no_more()
+        self.pump.send(UPSTREAM, b"\x89\x00")
+        self.settle()
+        told = [(UPSTREAM, each) for each in pings]
+        self.assertEqual(self.owner.told, [*told, (UPSTREAM, "lost")])
 
     def test_a_close_frame_in_a_backlog_is_told_and_nothing_behind_it(self) -> None:
         self.start()
@@ -671,6 +706,17 @@ class ManyTests(NativeTestCase):
             )
             self.assertEqual({line.got(CLIENT) for line in quiet}, {expected})
             self.assertGreaterEqual(flooder.pump.received(UPSTREAM), (turn + 1) * READ_SIZE // 8)
+
+    def test_a_flood_of_controls_does_not_starve_the_others(self) -> None:
+        flooder, quiet = self.another(), self.another()
+        flooder.transports[UPSTREAM].sends_at_once(b"\x89\x00" * (20 * MAX_CONTROLS))
+        frame = frame_from(UPSTREAM, TEXT, b"x")
+        for turn in range(1, 6):
+            quiet.transports[UPSTREAM].sends_at_once(frame)
+            self.hub_turn()
+            quiet.transports[CLIENT].peer_takes(100)
+            self.assertEqual(quiet.got(CLIENT), frame * turn)
+            self.assertLess(len(flooder.owner.told), 20 * MAX_CONTROLS)
 
     def test_a_pump_is_freed_as_soon_as_both_its_legs_are_gone(self) -> None:
         line = self.another()

@@ -167,10 +167,13 @@ static int handle_ready(struct hub *hub)
     return count;
 }
 
-/* Go on with the legs that have a backlog, or that are broken. */
+/* Go on with the legs that have a backlog, or that are broken: once with each. */
 static void handle_todo(struct hub *hub)
 {
-    for (int i = 0; hub->todo && i < MAX_EVENTS; i++) {
+    int count = 0;
+    for (struct leg *leg = hub->todo; leg && count < MAX_EVENTS; leg = leg->next_todo)
+        count++;
+    while (hub->todo && count--) {
         struct leg *leg = hub->todo;
         hub_remove_todo(hub, leg);
         if (leg->broken)
