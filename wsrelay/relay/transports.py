@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection as SocketTransport
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -76,6 +77,22 @@ class Connection(Protocol):
     def let_go(self) -> None:
         """Tell nobody of anything any more."""
         self.receive, self.lost = discard, _ignore
+
+
+def write_first(transport: Any, data: bytes) -> None:
+    """
+    Write the first bytes of a connection, at once where it is a bare socket.
+
+    ``write`` lets the reactor say when a socket takes bytes, which a new one always does:
+    that would cost two calls of epoll_ctl and a turn of the reactor.  Not for a connection
+    that was written to before: what still waits there would be overtaken.
+    """
+    if isinstance(transport, SocketTransport):  # TLS is none, but would pass on the call
+        sent = transport.writeSomeData(data)
+        if isinstance(sent, int):
+            data = data[sent:]
+    if data:  # what was not taken; or a lost connection, which this finds out again
+        transport.write(data)
 
 
 def is_reset(transport: Any) -> bool:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.relay.tls import upstream_tls
-from wsrelay.relay.transports import Connection
+from wsrelay.relay.transports import Connection, write_first
 from wsrelay.wire.response import BadResponse, Response, parse_response
 
 MAX_HEAD: Final = 64 * 1024
@@ -136,7 +136,7 @@ class UpstreamConnection(Connection):
             return
         self._timer.reset(self._answer_timeout)
         head, self._head = self._head, b""
-        self.transport.write(head)
+        write_first(self.transport, head)
 
     def failed_to_connect(self, reason: Failure) -> None:
         """Report that nobody took the connection."""
