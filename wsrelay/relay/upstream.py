@@ -9,12 +9,14 @@ from attrs import frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IConnector, IDelayedCall, IProtocolFactory
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
+from wsrelay.relay.dialling import connect
 from wsrelay.relay.tls import upstream_tls
 from wsrelay.relay.transports import Connection, write_first
 from wsrelay.wire.response import BadResponse, Response, parse_response
@@ -205,6 +207,10 @@ class Dialer:
         self._reactor = reactor
         self._upstream = upstream
         self._tls = upstream_tls(pool, upstream.host) if upstream.scheme == "wss" else None
+        self._is_address = isIPAddress(upstream.host) or isIPv6Address(upstream.host)
+        # A reactor in memory, or on completion ports, makes transports of another kind.
+        is_posix = isinstance(reactor, PosixReactorBase)
+        self._is_direct = is_posix and self._is_address and self._tls is None
 
     def dial(self, connection: UpstreamConnection) -> None:
         """Begin to connect; *connection* learns how it went."""
@@ -215,7 +221,9 @@ class Dialer:
         if upstream.scheme == "unix":
             connector = self._reactor.connectUNIX(upstream.socket_path, factory, timeout=None)
             connection.dialled(connector.disconnect)
-        elif isIPAddress(upstream.host) or isIPv6Address(upstream.host):
+        elif self._is_direct:
+            connect(self._reactor, (upstream.host, upstream.port), connection)
+        elif self._is_address:
             connector = self._reactor.connectTCP(
                 upstream.host, upstream.port, factory, timeout=None
             )
