@@ -3,7 +3,7 @@ The two Autobahn protocols of a session.
 
 Autobahn owns the conversation on each leg: the state of the connection, ping, pong and
 close frames.  It is handed whole control frames only; data frames pass it by, in the
-pump.  What it writes goes to a `LegTransport`, and from there between two data frames.
+pump.  The frames that it sends go to the session, and from there between two data frames.
 
 Autobahn's own timers are all off: they follow a global clock and whole seconds, and the
 session has timers of its own.
@@ -13,17 +13,16 @@ session has timers of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
 from typing import Any, ClassVar, Protocol
 
-from attrs import define
 from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketProtocol
 from typing_extensions import override
 
 from wsrelay.relay.pump import Side
 from wsrelay.wire.close import INVALID_PAYLOAD, PROTOCOL_ERROR, is_valid_code
-from wsrelay.wire.frames import Violation
+from wsrelay.wire.frames import Violation, encode_frame
 
 
 class LegOwner(Protocol):
@@ -41,12 +40,8 @@ class LegOwner(Protocol):
     def violated(self, side: Side, violation: Violation) -> None:
         """Learn that *side* sent a control frame that may not be."""
 
-
-@define(eq=False)
-class LegTransport:
-    """What Autobahn takes for its transport: writes become frames of the pump."""
-
-    write: Callable[[bytes], None]
+    def frame_to_send(self, side: Side, frame: bytes) -> None:
+        """Send a whole control frame to *side*."""
 
 
 class _Factory:
@@ -87,21 +82,29 @@ class _Leg:
 
     side: ClassVar[Side]
     owner: LegOwner
-    transport: Any
+    data: bytes
 
     def __init__(self) -> None:
         """Make a leg that is not open yet; Autobahn's own constructor has nothing for it."""
 
-    def open(self, owner: LegOwner, write: Callable[[bytes], None]) -> None:
+    def open(self, owner: LegOwner) -> None:
         """
         Begin the conversation: both opening handshakes are over.
 
         :param owner: the session, told of every control frame.
-        :param write: takes each whole frame that Autobahn sends.
         """
         self.owner = owner
-        self.transport = LegTransport(write)
         self.state = WebSocketProtocol.STATE_OPEN
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a whole control frame; Autobahn's own method formats it for a debug log, too."""
+        self.data = data
+        self.consumeData()  # type: ignore[attr-defined]
+
+    def sendFrame(self, opcode: int, payload: bytes = b"") -> None:
+        """Send what Autobahn decided to; its own method formats it for a debug log, too."""
+        mask = random.getrandbits(32).to_bytes(4, "big") if self.side is Side.UPSTREAM else b""
+        self.owner.frame_to_send(self.side, encode_frame(opcode, payload, mask))
 
     def say_close(self, code: int | None, reason: bytes) -> None:
         """Send a close frame, unless one was sent before."""

@@ -15,7 +15,6 @@ The rules of the end, in one place:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from attrs import define, field, frozen
@@ -104,12 +103,8 @@ class Session:
         self.pump = make_pump(self, client, upstream, options, self.reactor)
         self._legs = {Side.CLIENT: ClientLeg(), Side.UPSTREAM: UpstreamLeg()}
         self._ends = {Side.CLIENT: _End(), Side.UPSTREAM: _End()}
-        for side, leg in self._legs.items():
-            leg.open(self, self._writer(side))
-
-    def _writer(self, side: Side) -> Callable[[bytes], None]:
-        pump = self.pump
-        return lambda frame: pump.send(side, frame)
+        for leg in self._legs.values():
+            leg.open(self)
 
     def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
         """Begin, with the client's 101 and what arrived behind the request and the 101."""
@@ -170,6 +165,10 @@ class Session:
         self._settle()
 
     # told by the Autobahn legs
+
+    def frame_to_send(self, side: Side, frame: bytes) -> None:
+        """Send a frame of a leg's at the next frame boundary."""
+        self.pump.send(side, frame)
 
     def ping_received(self, side: Side, payload: bytes) -> None:
         """Relay a peer's ping, or answer it where the route says so."""
