@@ -95,6 +95,18 @@ def test_a_session_that_opens_is_one_record_with_what_its_handshake_showed() -> 
     }
 
 
+def test_each_record_has_the_time_at_which_it_was_written() -> None:
+    times = iter([1_700_000_000.0005, 1_700_000_000.999, 1_700_000_001.0, 1_699_999_999.5])
+    lines: list[str] = []
+    log = AccessLog(LogConfig(), lines.append, now=lambda: next(times))
+    for _ in range(4):
+        log.session_opened(FACTS)
+    stamps = [line.partition(" ")[0] for line in lines]
+    assert [stamp.removeprefix("2023-11-14T22:13:") for stamp in stamps] == [
+        *("20.000Z", "20.999Z", "21.000Z", "19.500Z")
+    ]
+
+
 def test_a_session_that_ends_is_one_record_with_all_keys(converse: Converse) -> None:
     log, lines = json_log()
     log.session_ended(FACTS, ended_session(converse))

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -112,19 +112,18 @@ class AccessLog:
             self.sink.close()
 
     def _write(self, event: str, facts: Facts, more: dict[str, Any]) -> None:
-        when = datetime.fromtimestamp(self.now(), UTC)
-        stamp = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        record = {"ts": stamp, "event": event, **self._fields(facts), **more}
-        if self.config.format == "json":
-            self.write_line(json.dumps(record, ensure_ascii=True, separators=(",", ":")))
-        else:
-            self.write_line(_as_text(record))
+        record = self._record(event, facts)
+        record.update(more)
+        as_line = _as_json if self.config.format == "json" else _as_text
+        self.write_line(as_line(record))
 
-    def _fields(self, facts: Facts) -> dict[str, Any]:
+    def _record(self, event: str, facts: Facts) -> dict[str, Any]:
         path = facts.path
         if facts.query and not self.config.redact_query:
             path = f"{path}?{facts.query}"
         return {
+            "ts": _stamp(self.now()),
+            "event": event,
             "id": facts.id,
             "listener": facts.listener,
             "route": facts.route,
@@ -143,15 +142,30 @@ class AccessLog:
         }
 
 
+def _stamp(now: float) -> str:
+    return f"{_second(int(now))}.{int(now % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(now: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+
+
+_as_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII, so it is one line
+
+
 def _as_text(record: dict[str, Any]) -> str:
     """Write the same facts readably: ``ts event key=value …`` without the empty ones."""
     stamp, event = record.pop("ts"), record.pop("event")
-    pairs = [f"{key}={_quoted(value)}" for key, value in record.items() if value not in ("", None)]
-    return " ".join([stamp, event, *pairs])
+    facts = [
+        (key, str(value)) for key, value in record.items() if value is not None and value != ""
+    ]
+    if _PLAIN.fullmatch("".join([text for _, text in facts])) is None:  # rarely: one look at all
+        facts = [(key, _quoted(text)) for key, text in facts]
+    return " ".join([stamp, event, *[f"{key}={text}" for key, text in facts]])
 
 
-def _quoted(value: Any) -> str:
-    text = str(value)
+def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
