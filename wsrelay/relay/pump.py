@@ -25,6 +25,8 @@ class Side(Enum):
     CLIENT = "client"
     UPSTREAM = "upstream"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and hashes the name
+
     @property
     def other(self) -> Side:
         """The side across the session."""
