@@ -33,6 +33,7 @@ from wsrelay.wire.frames import (
     Scanner,
     Violation,
     encode_frame,
+    unmasked,
 )
 
 # How long an example takes says nothing but how busy the machine is.
@@ -498,6 +499,12 @@ def test_a_frame_is_masked_as_rfc_6455_shows() -> None:
     hello = bytes.fromhex("818537fa213d7f9f4d5158")
     assert encode_frame(TEXT, b"Hello", bytes.fromhex("37fa213d")) == hello
     assert encode_frame(TEXT, b"Hel", final=False) == b"\x01\x03Hel"
+
+
+@given(st.binary(max_size=125), st.binary(min_size=4, max_size=4))
+def test_a_control_frame_can_be_read_once_it_is_unmasked(payload: bytes, mask: bytes) -> None:
+    head = bytes((0x80 | PING, 0x80 | len(payload)))
+    assert unmasked(encode_frame(PING, payload, mask)) == head + bytes(4) + payload
 
 
 def test_a_flood_of_control_frames_comes_in_bounded_portions() -> None:

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from wsrelay.relay.pump import Side
 from wsrelay.wire.close import INVALID_PAYLOAD, PROTOCOL_ERROR, is_valid_code
-from wsrelay.wire.frames import Violation, encode_frame
+from wsrelay.wire.frames import Violation, encode_frame, unmasked
 
 
 class LegOwner(Protocol):
@@ -67,7 +67,7 @@ class _Leg:
     logOctets = False
     logFrames = False
     trackTimings = False
-    applyMask = True
+    applyMask = False  # through CFFI it takes longer than a short frame is worth
     failByDrop = False
     openHandshakeTimeout = 0
     closeHandshakeTimeout = 0
@@ -98,7 +98,7 @@ class _Leg:
 
     def dataReceived(self, data: bytes) -> None:
         """Read a whole control frame; Autobahn's own method formats it for a debug log, too."""
-        self.data = data
+        self.data = unmasked(data) if self.side is Side.CLIENT else data
         self.consumeData()  # type: ignore[attr-defined]
 
     def sendFrame(self, opcode: int, payload: bytes = b"") -> None:

@@ -342,7 +342,17 @@ def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool 
         head = bytes((first, flag | 126)) + length.to_bytes(2, "big")
     else:
         head = bytes((first, flag | 127)) + length.to_bytes(8, "big")
-    if mask:
-        repeated = (mask * (length // 4 + 1))[:length]
-        payload = bytes(a ^ b for a, b in zip(payload, repeated, strict=True))
-    return head + mask + payload
+    return head + mask + (xor(payload, mask) if mask else payload)
+
+
+def unmasked(control: bytes) -> bytes:
+    """Return a masked control frame with a mask of zeros, under which its payload can be read."""
+    return control[:2] + bytes(4) + xor(control[6:], control[2:6])
+
+
+def xor(payload: bytes, mask: bytes) -> bytes:
+    """Mask or unmask a whole payload (RFC 6455 section 5.3); meant for control frames."""
+    length = len(payload)
+    repeated = (mask * (length // 4 + 1))[:length]
+    number = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
+    return number.to_bytes(length, "big")
