@@ -205,33 +205,32 @@ class Dialer:
 
     def __init__(self, reactor: Any, upstream: UpstreamConfig, pool: PoolConfig) -> None:
         self._reactor = reactor
-        self._upstream = upstream
-        self._tls = upstream_tls(pool, upstream.host) if upstream.scheme == "wss" else None
-        self._is_address = isIPAddress(upstream.host) or isIPv6Address(upstream.host)
+        # Read once: each of these parses the URL.
+        is_unix = upstream.scheme == "unix"
+        self._socket_path = upstream.socket_path if is_unix else None
+        self._address = host, _ = ("", 0) if is_unix else (upstream.host, upstream.port)
+        self._tls = upstream_tls(pool, host) if upstream.scheme == "wss" else None
+        self._is_address = isIPAddress(host) or isIPv6Address(host)
         # A reactor in memory, or on completion ports, makes transports of another kind.
         is_posix = isinstance(reactor, PosixReactorBase)
         self._is_direct = is_posix and self._is_address and self._tls is None
 
     def dial(self, connection: UpstreamConnection) -> None:
         """Begin to connect; *connection* learns how it went."""
+        if self._is_direct:
+            connect(self._reactor, self._address, connection)
+            return
         factory: Any = connection
         if self._tls is not None:
             factory = TLSMemoryBIOFactory(self._tls, True, connection, self._reactor)
-        upstream = self._upstream
-        if upstream.scheme == "unix":
-            connector = self._reactor.connectUNIX(upstream.socket_path, factory, timeout=None)
+        if self._socket_path is not None:
+            connector = self._reactor.connectUNIX(self._socket_path, factory, timeout=None)
             connection.dialled(connector.disconnect)
-        elif self._is_direct:
-            connect(self._reactor, (upstream.host, upstream.port), connection)
         elif self._is_address:
-            connector = self._reactor.connectTCP(
-                upstream.host, upstream.port, factory, timeout=None
-            )
+            connector = self._reactor.connectTCP(*self._address, factory, timeout=None)
             connection.dialled(connector.disconnect)
         else:
-            endpoint = HostnameEndpoint(
-                self._reactor, upstream.host, upstream.port, connection.connect_timeout
-            )
+            endpoint = HostnameEndpoint(self._reactor, *self._address, connection.connect_timeout)
             waiting = endpoint.connect(factory)
             connection.dialled(waiting.cancel)
             waiting.addErrback(connection.failed_to_connect)
