@@ -67,7 +67,7 @@ class PathRule:
     value: str = "/"
 
 
-@frozen
+@frozen(cache_hash=True)
 class RouteConfig:
     """``[route:NAME]``"""
 

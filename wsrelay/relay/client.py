@@ -66,14 +66,6 @@ class ClientConnection(Connection):
         return None, 0
 
     @property
-    def peer_name(self) -> str:
-        """What a log calls the connection's other end: ``address:port``."""
-        address, port = self.peer
-        if address is None:
-            return "unix:"
-        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-    @property
     def local_port(self) -> int | None:
         """The port that the client connected to, or None on a unix socket."""
         address = self.transport.getHost()
@@ -175,6 +167,13 @@ class ClientConnection(Connection):
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def name_of(address: str | None, port: int) -> str:
+    """Return what a log calls the other end of a connection: ``address:port``."""
+    if address is None:
+        return "unix:"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _tls_words(error: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from attrs import define, field
@@ -12,7 +13,7 @@ from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.choosing import make_pool
 from wsrelay.pools.pool import Lease, Pool, Upstream
-from wsrelay.relay.client import ClientConnection, Listener
+from wsrelay.relay.client import ClientConnection, Listener, name_of
 from wsrelay.relay.facts import Facts, Observer
 from wsrelay.relay.forwarding import upstream_host, upstream_target, who_is
 from wsrelay.relay.handshake import RETRY_AFTER, Handshake, Opening
@@ -174,7 +175,8 @@ class Relay:
 
     def refused_early(self, client: ClientConnection, status: int, reason: str) -> None:
         """Note that a client was refused before an upstream was looked for."""
-        facts = client.facts or Facts(client.id, client.listener.config.name, client.peer_name)
+        name = client.listener.config.name
+        facts = client.facts or Facts(client.id, name, name_of(*client.peer))
         self._conclude(facts, client, status)
         self.observer.refused(facts, reason)
 
@@ -205,6 +207,7 @@ def _loser(session: Session, side: Side) -> Callable[[Failure], None]:
     return lambda reason: pump.lost(side)
 
 
+@lru_cache  # all sessions of a route share them
 def _options(route: RouteConfig, agreed: tuple[str, ...]) -> PumpOptions:
     bits = 0
     if agreed:
@@ -220,7 +223,8 @@ def _facts(
     client: ClientConnection, request: Request, route: RouteConfig | None, address: str
 ) -> Facts:
     headers = request.headers
-    name = client.peer_name if address == (client.peer[0] or "") else address
+    peer, port = client.peer
+    name = name_of(peer, port) if address == (peer or "") else address
     return Facts(
         client.id,
         client.listener.config.name,

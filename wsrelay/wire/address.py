@@ -43,6 +43,8 @@ def client_address(
     """
     if peer is None:
         return "", None
+    if not trusted and ":" not in peer:  # nothing to decide, and written as it should be
+        return peer, peer.encode("ascii")
     address = _peer_address(peer)
     written = str(address)
     if not _is_in(address, trusted):
