@@ -78,7 +78,7 @@ class Headers:
 
     def tokens(self, name: str) -> list[str]:
         """Return the elements of the lists in all fields called *name*, in lower case."""
-        parts = ",".join(self.get_all(name)).lower().split(",")
+        parts = b",".join(self.raw(name)).decode("latin-1").lower().split(",")
         return [token for part in parts if (token := part.strip(" \t"))]
 
     def __getitem__(self, name: str) -> str:
