@@ -23,6 +23,7 @@ from wsrelay.relay.drain import Drain
 from wsrelay.relay.pumps import choose_pumps
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls import listener_context
+from wsrelay.relay.transports import make_lean
 
 log = Logger()
 
@@ -77,6 +78,7 @@ class ListenerService(Service):
         return port.stopListening() if port is not None else None
 
     def _listens(self, port: IListeningPort) -> None:
+        make_lean(port)
         self.port = port
 
     def _cannot_listen(self, failure: Failure) -> None:

@@ -5,12 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 from attrs import frozen
-from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection as SocketTransport
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
 
 from tests.relay.support import HUNG_UP, QUIET
-from wsrelay.relay.transports import is_reset, write_first
+from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, write_first
 
 
 @frozen
@@ -54,7 +59,7 @@ def test_a_tcp_peer_that_ended_its_half_is_not_reset() -> None:
 class Wire:
     """A transport of Twisted's on a real socket, and the socket of its peer."""
 
-    transport: SocketTransport
+    transport: TCPTransport
     peer: socket.socket
     reactor: MemoryReactor
 
@@ -69,9 +74,7 @@ def wire() -> Iterator[Wire]:
     near, far = socket.socketpair()
     reactor = MemoryReactor()
     with near, far:
-        transport = SocketTransport(near, Protocol(), reactor)
-        transport.connected = 1
-        yield Wire(transport, far, reactor)
+        yield Wire(TCPTransport(near, ("192.0.2.7", 50123), Protocol(), reactor), far, reactor)
 
 
 def test_first_bytes_are_sent_without_waiting_for_the_reactor(wire: Wire) -> None:
@@ -115,3 +118,67 @@ def test_a_layer_above_the_socket_is_not_bypassed() -> None:
     layer = Layer()
     write_first(layer, b"hello")
     assert layer.written == b"hello"
+
+
+class Ends(Protocol):
+    """Remembers which of its ends it was told of."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.told.append("all")
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfEnds(Ends):
+    """Wants to know when only the peer has ended."""
+
+    def readConnectionLost(self) -> None:  # noqa: N802  Twisted's name
+        self.told.append("read")
+
+    def writeConnectionLost(self) -> None:  # noqa: N802  Twisted's name
+        self.told.append("write")
+
+
+@pytest.mark.parametrize(("kind", "told"), [(Ends, ["all"]), (HalfEnds, ["read"])])
+def test_a_peers_end_is_the_end_unless_the_protocol_asks_for_halves(
+    wire: Wire, kind: type[Ends], told: list[str]
+) -> None:
+    wire.transport.protocol = protocol = kind()
+    wire.transport.readConnectionLost(Failure(CONNECTION_DONE))
+    assert protocol.told == told
+
+
+def test_a_transport_is_read_at_once_and_knows_its_peer(wire: Wire) -> None:
+    assert wire.reactor.getReaders() == [wire.transport]
+    peer = wire.transport.getPeer()
+    assert (peer.host, peer.port) == ("192.0.2.7", 50123)
+
+
+def test_a_port_accepts_clients_with_the_relays_transport() -> None:
+    reactor = MemoryReactor()
+    protocol = Protocol()
+    port = tcp.Port(
+        0, Factory.forProtocol(lambda: protocol), interface="127.0.0.1", reactor=reactor
+    )
+    make_lean(port)
+    port.startListening()
+    try:
+        with socket.create_connection(port.socket.getsockname()) as client:
+            port.doRead()
+            transport = protocol.transport
+            assert isinstance(transport, TCPTransport)
+            peer = transport.getPeer()
+            assert (peer.host, peer.port) == client.getsockname()
+            assert transport.getHost() == port.getHost()
+        transport.connectionLost(Failure(CONNECTION_DONE))
+    finally:
+        port.connectionLost(Failure(CONNECTION_DONE))
+
+
+def test_a_unix_port_keeps_its_own_transport() -> None:
+    port = unix.Port("/nowhere", Factory(), reactor=MemoryReactor())
+    make_lean(port)
+    assert port.transport is unix.Server

@@ -3,8 +3,7 @@ TCP connections to the addresses of upstreams.
 
 `IReactorTCP.connectTCP` is made for names, too, and for connecting again: it takes a
 connector, a deferred, a timer and a dozen system calls for each connection, a tenth of
-what a handshake costs.  Here are a socket and a transport, and nothing of the dialling
-stays with a session.
+what a handshake costs.  Here is a socket, and nothing of the dialling stays with a session.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from errno import EALREADY, EINPROGRESS, EISCONN, EWOULDBLOCK
 from socket import AF_INET, AF_INET6, SO_ERROR, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any, Final, Protocol
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import getConnectError
-from twisted.internet.interfaces import IProtocol, IWriteDescriptor
-from twisted.internet.tcp import Connection as SocketTransport
+from twisted.internet.interfaces import IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from wsrelay.relay.transports import TCPTransport
 
 _UNDECIDED: Final = (EINPROGRESS, EALREADY, EWOULDBLOCK)
 
@@ -33,31 +32,6 @@ class Dialled(Protocol):
 
     def failed_to_connect(self, reason: Failure) -> None:
         """Learn that nobody took the connection; never comes inside `connect`."""
-
-
-class UpstreamTransport(SocketTransport):
-    """A connection that an upstream has taken."""
-
-    logstr = "upstream"
-
-    def __init__(self, connected: socket, protocol: IProtocol, reactor: Any) -> None:
-        super().__init__(connected, protocol, reactor)
-        self.connected = 1
-        self.startReading()
-        protocol.makeConnection(self)
-
-    def getHost(self) -> IPv4Address | IPv6Address:  # noqa: N802  ITransport's
-        """Return this end's address."""
-        return _address(self.socket.getsockname())
-
-    def getPeer(self) -> IPv4Address | IPv6Address:  # noqa: N802  ITransport's
-        """Return the upstream's address."""
-        return _address(self.socket.getpeername())
-
-
-def _address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
-    kind = IPv4Address if len(name) == 2 else IPv6Address
-    return kind("TCP", *name)
 
 
 def connect(reactor: Any, address: tuple[str, int], protocol: Any) -> None:
@@ -79,12 +53,14 @@ def connect(reactor: Any, address: tuple[str, int], protocol: Any) -> None:
     if outcome in _UNDECIDED:
         reactor.addWriter(Attempt(reactor, dialling, address, protocol))
     else:
-        _conclude(reactor, dialling, outcome, protocol)
+        _conclude(reactor, dialling, address, outcome, protocol)
 
 
-def _conclude(reactor: Any, dialling: socket, outcome: int, protocol: Any) -> None:
+def _conclude(
+    reactor: Any, dialling: socket, address: tuple[str, int], outcome: int, protocol: Any
+) -> None:
     if outcome in (0, EISCONN):
-        UpstreamTransport(dialling, protocol, reactor)
+        protocol.makeConnection(TCPTransport(dialling, address, protocol, reactor))
         return
     dialling.close()
     error = getConnectError((outcome, os.strerror(outcome)))
@@ -118,7 +94,7 @@ class Attempt:
         outcome = outcome or self._socket.connect_ex(self._address)
         if outcome not in _UNDECIDED:
             self._reactor.removeWriter(self)
-            _conclude(self._reactor, self._socket, outcome, self._protocol)
+            _conclude(self._reactor, self._socket, self._address, outcome, self._protocol)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802  called by Twisted
         """Fail: the reactor heard of an error, or is stopping."""

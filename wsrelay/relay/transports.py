@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from socket import socket
 from typing import Any
 
-from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocol,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection as SocketTransport
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -79,6 +86,60 @@ class Connection(Protocol):
         self.receive, self.lost = discard, _ignore
 
 
+class TCPTransport(tcp.Connection):
+    """
+    A connected TCP socket of either leg; it is read from now on.
+
+    Twisted's `tcp.Server` and `tcp.Client` format texts for a log and keep where they came
+    from, which here would be for every session.
+    """
+
+    logstr = "wsrelay"
+
+    def __init__(
+        self, connected: socket, peer: tuple[Any, ...], protocol: IProtocol, reactor: Any
+    ) -> None:
+        super().__init__(connected, protocol, reactor)
+        self._peer = peer  # the kernel does not know it any more after a reset
+        self.connected = 1
+        self.startReading()
+
+    @override
+    def readConnectionLost(self, reason: Failure) -> None:
+        # To look for an adapter, of which there is none, would take longer than to ask.
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            super().readConnectionLost(reason)
+        else:
+            self.connectionLost(reason)
+
+    def getHost(self) -> IPv4Address | IPv6Address:  # noqa: N802  ITransport's
+        """Return this end's address."""
+        return _address(self.socket.getsockname())
+
+    def getPeer(self) -> IPv4Address | IPv6Address:  # noqa: N802  ITransport's
+        """Return the other end's address."""
+        return _address(self._peer)
+
+
+def _address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
+    kind = IPv6Address if ":" in name[0] else IPv4Address
+    return kind("TCP", *name)
+
+
+def make_lean(port: object) -> None:
+    """Let a listening port of Twisted's make a `TCPTransport` of each client it accepts."""
+    if isinstance(port, tcp.Port) and port.transport is tcp.Server:
+        # The documented way to transports of another kind; declared too narrowly.
+        port.transport = _accepted  # type: ignore[assignment]
+
+
+def _accepted(
+    accepted: socket, protocol: IProtocol, peer: tuple[Any, ...], *rest: Any
+) -> TCPTransport:
+    _port, _number, reactor = rest
+    return TCPTransport(accepted, peer, protocol, reactor)
+
+
 def write_first(transport: Any, data: bytes) -> None:
     """
     Write the first bytes of a connection, at once where it is a bare socket.
@@ -87,7 +148,7 @@ def write_first(transport: Any, data: bytes) -> None:
     that would cost two calls of epoll_ctl and a turn of the reactor.  Not for a connection
     that was written to before: what still waits there would be overtaken.
     """
-    if isinstance(transport, SocketTransport):  # TLS is none, but would pass on the call
+    if isinstance(transport, tcp.Connection):  # TLS is none, but would pass on the call
         sent = transport.writeSomeData(data)
         if isinstance(sent, int):
             data = data[sent:]
