@@ -133,8 +133,10 @@ def test_nobody_new_is_let_in_while_it_drains(upstream: RawUpstream, tmp_path: P
         pairs = [stage.begin() for _ in range(2)]
         pending = stage.ask()
         pending_upstream = stage.accept()
+        descriptors = fd_count(relay.pid)
         idle = stage.connect()
         idle.send(handshake()[:10])
+        wait_until(lambda: fd_count(relay.pid) > descriptors, "the relay to accept")
         relay.terminate()
         wait_until(lambda: refuses(relay.ports["main"]), "the end of the listener")
         answer = read_answer(pending)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import define, field, frozen
 from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from tests.wire.samples import (
     BINARY,
