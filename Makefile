@@ -1,4 +1,4 @@
-# Two commands: `make run` shows it, `make test` checks it.  Both need Python 3.11 or newer.
+# `make run` shows it, `make test` checks it, `make bench` measures it.  All need Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,8 +8,9 @@ TOOLS = $(VENV)/.wsrelay-tools
 PYTEST_ARGS ?=
 CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
 	-Wno-sign-conversion -Werror -fsyntax-only
+BENCH_ARGS ?=
 
-.PHONY: run test lint types coverage clean
+.PHONY: run test lint types coverage bench clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -29,6 +30,12 @@ coverage: $(TOOLS)
 	$(BIN)/coverage run -m pytest -m "not peers" $(PYTEST_ARGS)
 	$(BIN)/coverage report --show-missing --skip-covered
 
+bench: $(STAMP)
+	@if command -v node >/dev/null && command -v npm >/dev/null && [ ! -d bench/node_modules ]; then \
+		cd bench && npm ci --silent --no-audit --no-fund; \
+	fi || echo "npm ci failed; the benchmark runs without node http-proxy." >&2
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
 $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "wsrelay needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -44,5 +51,5 @@ $(TOOLS): $(STAMP)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info twisted/plugins/dropin.cache
+	rm -rf $(VENV) build dist bench/build bench/node_modules *.egg-info twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

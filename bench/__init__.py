@@ -1,0 +1,1 @@
+"""The benchmark: wsrelay beside other proxies, on one core each, driven in turn."""
