@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.compare import changes
 from bench.loadtool import BUILD
 from bench.machine import choose_cores
 from bench.processes import BenchError
@@ -18,7 +19,7 @@ from bench.scenarios import SCENARIOS, Scenario
 from bench.screen import lines
 
 FULL_ROUNDS, FULL_SECONDS = 5, 0.8
-QUICK_ROUNDS, QUICK_SECONDS = 1, 0.3
+QUICK_ROUNDS, QUICK_SECONDS = 1, 0.25
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,15 +31,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        document = run(_plan(arguments), _tell)
+        results = _read(arguments.show) if arguments.show else _run(arguments)
+        text = list(lines(results))
+        if arguments.compare:
+            text += ["", *changes(_read(arguments.compare), results)]
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    print("\n".join(lines(Results(document))))
-    print(f"\n{document['took_s']} s; every figure is in {arguments.output}")
+    print("\n".join(text))
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> Results:
+    document = run(_plan(arguments), _tell)
+    output: Path = arguments.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    _tell(f"{document['took_s']} s; every figure is in {output}")
+    return Results(document)
+
+
+def _read(path: Path) -> Results:
+    try:
+        return Results(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is no result of a run: {error}") from error
 
 
 def _tell(line: str) -> None:
@@ -82,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--proxy-cores", type=_numbers, metavar="N", help="default: the last one")
     add("--load-cores", type=_numbers, metavar="N,N", help="default: all the others")
     add("--output", type=Path, metavar="FILE", default=BUILD / "result.json", help="JSON")
+    add("--compare", type=Path, metavar="FILE", help="say what changed since that run")
+    add("--show", type=Path, metavar="FILE", help="show that run instead of making one")
     return parser
 
 

@@ -58,8 +58,10 @@ class ClientLeg(WebSocketServerProtocol):
         return factory.opened.addCallback(self.upstream_opened)
 
     def upstream_opened(self, upstream: UpstreamLeg) -> None:
-        """Keep the leg; the client is answered now."""
+        """Keep the leg; the client is answered now, unless it has left."""
         self.upstream = upstream
+        if self.state == self.STATE_CLOSED:
+            upstream.sendClose(1000)
 
     @override
     def onMessage(self, payload: bytes, isBinary: bool) -> None:

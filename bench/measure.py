@@ -88,6 +88,7 @@ class Workbench:
         if scenario.tls and not self.program.tls:
             raise BenchError("the load program was built without OpenSSL (libssl-dev)")
         running.child.check()
+        stale = self.upstream.ask()["open"]
         if scenario.kind == "idle":
             return self._memory(running.proxy, scenario)
         with self._load(running.setup, scenario) as load:
@@ -95,7 +96,7 @@ class Workbench:
             before = self._mark(running, load)
             time.sleep(self.seconds * scenario.stretch)
             after = self._mark(running, load)
-        self._wait_for_the_end(running)
+        self._wait_for_the_end(running, stale)
         return _between(before, after, scenario)
 
     @contextlib.contextmanager
@@ -114,16 +115,21 @@ class Workbench:
             "proxy_cpu_s": cpu_seconds(running.child.pid),
             "load_cpu_s": cpu_seconds(load.pid),
             "upstream_cpu_s": cpu_seconds(self.upstream.pid),
-            "core_s": core_seconds(self.cores.proxy),
+            "proxy_core_s": core_seconds(self.cores.proxy),
+            "load_core_s": core_seconds({*self.cores.load, *self.cores.upstream}),
         }
         return {**clocks, "load": load.ask(), "upstream": self.upstream.ask()}
 
-    def _wait_for_the_end(self, running: Running) -> None:
-        """Wait until nothing of this load is left that the next figures would have in them."""
+    def _wait_for_the_end(self, running: Running, stale: int) -> None:
+        """
+        Wait until nothing of this load is left that the next figures would have in them.
+
+        :param stale: how many upstream connections had outlived their clients before.
+        """
         deadline = time.monotonic() + ENDING
-        while (left := self.upstream.ask()["open"]) and time.monotonic() < deadline:
+        while (left := self.upstream.ask()["open"] - stale) > 0 and time.monotonic() < deadline:
             time.sleep(QUIET_STEP)
-        if left:
+        if left > 0:
             raise BenchError(f"{left} upstream connections outlive their clients by {ENDING:.0f} s")
         _wait_until_quiet(running.child.pid)
 
@@ -186,10 +192,7 @@ def _between(before: dict[str, Any], after: dict[str, Any], scenario: Scenario) 
     counted = after["upstream" if scenario.kind == "up" else "load"]
     if not counted["messages"]:
         raise BenchError("nothing got through between the marks")
-    figures = {
-        name: after[name] - before[name]
-        for name in ("proxy_cpu_s", "load_cpu_s", "upstream_cpu_s", "core_s")
-    }
+    figures = {name: after[name] - before[name] for name in before if name.endswith("_s")}
     figures["elapsed_s"] = after["at"] - before["at"]
     figures["units"] = counted["messages"]
     if after["load"]["samples"]:

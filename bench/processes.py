@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -238,7 +238,7 @@ def cpu_seconds(pid: int) -> float:
         raise BenchError(f"process {pid} ended while it was measured") from error
 
 
-def core_seconds(cores: Sequence[int]) -> float:
+def core_seconds(cores: Iterable[int]) -> float:
     """Return for how long these cores were busy since the machine started, whoever used them."""
     names = {f"cpu{core}" for core in cores}
     lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())

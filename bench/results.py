@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-__all__ = ["METRICS", "Limit", "Metric", "Ratio", "Results", "figures_of", "limit_of"]
+__all__ = ["Limit", "Metric", "Ratio", "Results", "figures_of", "limit_of", "main_metric"]
 
 Metric = Literal["cpu_us", "per_s", "p50_us", "p99_us", "bytes"]
-METRICS: tuple[Metric, ...] = ("cpu_us", "per_s", "p50_us", "p99_us", "bytes")
 """CPU per unit, units a second, latencies, resident bytes a session."""
 
 Limit = Literal["proxy", "load", "others", "wake-ups", "rate"]
@@ -19,7 +18,7 @@ BUSY = 0.9
 """A core that is busy for so much of the time was the limit."""
 
 DISTURBED = 0.1
-"""Other processes that take so much of the proxy's core spoil the figure."""
+"""Other processes that take so much of a core spoil the figure."""
 
 Raw = Mapping[str, Any]
 
@@ -32,6 +31,12 @@ class Ratio:
     least: float
     most: float
     rounds: int
+
+
+def main_metric(kind: str) -> Metric:
+    """Return what a scenario of this kind is there to show."""
+    special: dict[str, Metric] = {"idle": "bytes", "fixed-rate": "p99_us"}
+    return special.get(kind, "cpu_us")
 
 
 def figures_of(raw: Raw) -> dict[Metric, float]:
@@ -57,8 +62,8 @@ def limit_of(raw: Raw, kind: str, *, shared_core: bool) -> Limit:
     :param shared_core: whether load and upstream run on one core.
     :returns: ``rate``, where the load sets the pace; ``proxy``, the only answer with which
         the throughput is the proxy's own; ``load``, generator or echo upstream;
-        ``others``, processes that have nothing to do with this but used the proxy's
-        core; or ``wake-ups``: nobody was busy, all waited for messages on their way.
+        ``others``, processes that have nothing to do with this but used the same
+        cores; or ``wake-ups``: nobody was busy, all waited for messages on their way.
     """
     if kind == "fixed-rate":
         return "rate"
@@ -66,7 +71,9 @@ def limit_of(raw: Raw, kind: str, *, shared_core: bool) -> Limit:
     load = sum(others) if shared_core else max(others)
     if raw["proxy_cpu_s"] / raw["elapsed_s"] >= BUSY:
         return "proxy"
-    if raw["core_s"] - raw["proxy_cpu_s"] > DISTURBED * raw["elapsed_s"]:
+    proxy_others = raw["proxy_core_s"] - raw["proxy_cpu_s"]
+    load_others = raw["load_core_s"] - sum(others)
+    if max(proxy_others, load_others) > DISTURBED * raw["elapsed_s"]:
         return "others"
     return "load" if load / raw["elapsed_s"] >= BUSY else "wake-ups"
 

@@ -9,7 +9,7 @@ from bench.goals import subject, verdicts
 from bench.proxies import BASE
 from bench.results import Metric, Results
 
-__all__ = ["METRIC_NAMES", "lines", "table"]
+__all__ = ["LEGEND", "MARKS", "METRIC_NAMES", "lines", "number", "table"]
 
 METRIC_NAMES: dict[Metric, str] = {
     "cpu_us": "CPU",
@@ -23,7 +23,7 @@ LEGEND = """\
 CPU: the proxy's, in microseconds a unit.  to nginx: the median of the ratios that were taken
 within each round, least and most behind it.  A throughput with L was limited by the load
 program or the echo upstream, one with w by wake-ups while nobody was busy: the proxy could
-do more, and only its CPU is to be compared.  With ! other processes used the proxy's core;
+do more, and only its CPU is to be compared.  With ! other processes used the same cores;
 such a figure is worth little: have the machine do nothing else."""
 
 
@@ -46,7 +46,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def ratio_text(results: Results, scenario: str, proxy: str, metric: Metric) -> str:
+def _ratio_text(results: Results, scenario: str, proxy: str, metric: Metric) -> str:
     """Return a ratio to nginx with its least and most."""
     ratio = results.ratio(scenario, proxy, BASE, metric)
     if ratio is None:
@@ -82,7 +82,7 @@ def _memory_row(results: Results, scenario: dict[str, Any], proxy: str) -> list[
     name = scenario["name"]
     size = results.median(name, proxy, "bytes")
     kib = None if size is None else size / 1024
-    return [proxy, number(kib), ratio_text(results, name, proxy, "bytes")]
+    return [proxy, number(kib), _ratio_text(results, name, proxy, "bytes")]
 
 
 def _row(results: Results, scenario: dict[str, Any], proxy: str) -> list[str]:
@@ -91,12 +91,12 @@ def _row(results: Results, scenario: dict[str, Any], proxy: str) -> list[str]:
     return [
         proxy,
         number(figures["cpu_us"]),
-        ratio_text(results, name, proxy, "cpu_us"),
+        _ratio_text(results, name, proxy, "cpu_us"),
         number(figures["per_s"]),
         MARKS[results.limit(scenario, proxy)],
         number(figures["p50_us"]),
         number(figures["p99_us"]),
-        ratio_text(results, name, proxy, "p99_us"),
+        _ratio_text(results, name, proxy, "p99_us"),
     ]
 
 

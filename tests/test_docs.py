@@ -15,6 +15,7 @@ PAGES = [
     PROJECT / "CHANGELOG.rst",
     *sorted((PROJECT / "docs").glob("*.rst")),
     PROJECT / "examples" / "README.rst",
+    PROJECT / "bench" / "README.rst",
 ]
 
 
