@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from bench.run import Plan, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.screen import lines
 
-FULL_ROUNDS, FULL_SECONDS = 5, 0.8
+FULL_ROUNDS, FULL_SECONDS = 5, 0.6
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.25
 
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run the benchmark.
 
     :param argv: without the program's name; None: those of the process.
-    :returns: the exit code: 0, it ran; 1, it cannot run here.
+    :returns: the exit code: 0, it ran; 1, it cannot run here; over 128, a signal ended it.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     print("\n".join(text))
     return 0
 
@@ -128,4 +131,6 @@ def _scenarios(names: list[str] | None, quick: bool) -> list[Scenario]:
 
 
 if __name__ == "__main__":
+    # As an exception, so that every process that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(main())

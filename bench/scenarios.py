@@ -44,7 +44,15 @@ def _echo(
     name: str, title: str, connections: int, size: int, *, tls: bool = False, quick: bool = True
 ) -> Scenario:
     return Scenario(
-        name, title, "closed-loop", "round trip", connections, size, tls=tls, quick=quick
+        name,
+        title,
+        "closed-loop",
+        "round trip",
+        connections,
+        size,
+        tls=tls,
+        stretch=2.0 if size == MIB else 1.0,
+        quick=quick,
     )
 
 
@@ -74,7 +82,7 @@ SCENARIOS = (
         "round trip",
         100,
         rate=2000,
-        stretch=2.0,
+        stretch=2.5,
     ),
     Scenario(
         "memory", "idle sessions, 1,000 open", "idle", "session", 1000, most_rounds=2, quick=False

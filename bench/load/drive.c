@@ -90,7 +90,6 @@ static void count_message(struct client *c)
 {
     uint64_t number = c->reader.number - 1;
     messages++;
-    bytes += load.size;
     if (load.kind == CLOSED_LOOP) {
         samples_add(&times, now_ns() - c->sent_at);
         send_message(c);
@@ -129,6 +128,8 @@ static void take_frames(struct client *c, uint8_t *data, size_t n)
         data += used;
         n -= used;
     }
+    bytes += c->reader.taken;
+    c->reader.taken = 0;
 }
 
 static void take_response(struct client *c, const uint8_t *data, size_t n)

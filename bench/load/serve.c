@@ -152,7 +152,7 @@ static void check_stream(struct peer *p, uint8_t *data, size_t n)
     while (n && p->state != CLOSING) {
         size_t used;
         switch (reader_feed(&p->reader, data, n, &used)) {
-        case MESSAGE: messages++, bytes += p->reader.size; break;
+        case MESSAGE: messages++; break;
         case PINGED: sender_control(&p->sender, PONG, p->reader.control, p->reader.head.size); break;
         case CLOSED: add_control(p, CLOSE, p->reader.control, p->reader.head.size); break;
         case BROKEN: fail("the upstream: %s", p->reader.fault);
@@ -162,6 +162,8 @@ static void check_stream(struct peer *p, uint8_t *data, size_t n)
         data += used;
         n -= used;
     }
+    bytes += p->reader.taken;
+    p->reader.taken = 0;
 }
 
 static void begin(struct peer *p, const char *path, uint64_t size)

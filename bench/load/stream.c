@@ -199,6 +199,8 @@ enum event reader_feed(struct reader *r, uint8_t *data, size_t n, size_t *used)
             memcpy(r->control + r->at, data + i, take);
         else if (!as_expected(r, data + i, take))
             return broken(r, "a message came with other bytes than were sent");
+        else
+            r->taken += take;
         r->at += take;
         i += take;
         if (r->at == r->head.size) {

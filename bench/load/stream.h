@@ -45,7 +45,8 @@ struct reader {
     const char *fault; /* why BROKEN */
     bool in_payload;
     struct frame_head head;
-    uint64_t at; /* in the payload */
+    uint64_t at;    /* in the payload */
+    uint64_t taken; /* bytes of messages, whole or not; whoever reads it may reset it */
     uint8_t have, bytes[MAX_HEAD];
     uint8_t control[MAX_CONTROL];
 };
