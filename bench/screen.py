@@ -28,12 +28,13 @@ such a figure is worth little: have the machine do nothing else."""
 
 
 def number(value: float | None) -> str:
-    """Return a figure with three digits that count."""
+    """Return a figure with about three digits that count."""
     if value is None:
         return ""
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    digits = 1 if value >= 10 else 2 if value >= 0.1 else 4
+    return f"{value:.{digits}f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from bench.compare import changes
 from bench.goals import GOALS, subject, verdicts
 from bench.results import figures_of, limit_of
 from bench.scenarios import SCENARIOS
-from bench.screen import lines
+from bench.screen import lines, number
 from tests.bench.samples import memory, raw, run_of
 
 
@@ -80,6 +80,14 @@ def test_a_throughput_that_is_not_the_proxys_is_marked() -> None:
     text = "\n".join(lines(run_of({"echo-64-c100": {"haproxy": mine, "nginx": generators}})))
     assert "777,000     " in text
     assert "888,000   L" in text
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [(1234567.8, "1,234,568"), (12.34, "12.3"), (1.0, "1.00"), (0.0567, "0.0567"), (None, "")],
+)
+def test_small_figures_have_more_digits(figure: float | None, text: str) -> None:
+    assert number(figure) == text
 
 
 def test_a_goal_that_is_just_reached_is_met() -> None:

@@ -123,6 +123,7 @@ def test_a_process_has_cpu_time_and_memory_and_one_that_is_gone_has_not(
     program: LoadProgram,
 ) -> None:
     with Tool([program.path, "serve"], cores=()) as tool:
+        tool.answer(10)
         assert cpu_seconds(tool.pid) > 0
         assert resident_bytes(tool.pid) > 100_000
         pid = tool.pid
