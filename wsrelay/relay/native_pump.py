@@ -69,6 +69,11 @@ class NativeHub:
             return PythonPump(owner, client, upstream, options, reactor)
         return NativePump(self, owner, legs, options, reactor)
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether legs with TLS are not left to the Python pump."""
+        return bool(functions())
+
     def open(self) -> Any:
         """
         Return the hub in C, made by the first call: not before a daemon has forked.
@@ -84,7 +89,7 @@ class NativeHub:
         return self._hub
 
     def _set_tls(self) -> None:
-        if functions():
+        if self.speaks_tls:
             known = ffi.new("struct tls_functions *")
             ffi.cast("void **", known)[0 : len(functions())] = [
                 ffi.cast("void *", address) for address in functions()

@@ -13,9 +13,13 @@ from functools import cache
 from typing import Any, Final
 
 from attrs import frozen
-from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL.SSL import OP_NO_RENEGOTIATION
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+try:
+    from cryptography.hazmat.bindings._rust import _openssl
+except ImportError:
+    _openssl: Any = None  # type: ignore[no-redef]
 
 FUNCTIONS: Final = (
     "SSL_read",
@@ -49,8 +53,7 @@ def tls_objects(transport: TLSMemoryBIOProtocol) -> TLSObjects | None:
         return None
     if unwritten or not transport._handshakeDone or None in pointers or not functions():
         return None
-    library = Binding.lib
-    library.SSL_set_options(connection._ssl, OP_NO_RENEGOTIATION)
+    _openssl.lib.SSL_set_options(connection._ssl, OP_NO_RENEGOTIATION)
     return TLSObjects(connection, *map(_address, pointers))
 
 
@@ -58,11 +61,11 @@ def tls_objects(transport: TLSMemoryBIOProtocol) -> TLSObjects | None:
 def functions() -> tuple[int, ...]:
     """Return the addresses of `FUNCTIONS`; empty if one of them is not to be had."""
     try:
-        found = [Binding.ffi.addressof(Binding.lib, name) for name in FUNCTIONS]
+        found = [_openssl.ffi.addressof(_openssl.lib, name) for name in FUNCTIONS]
     except (AttributeError, TypeError):
         return ()
     return tuple(map(_address, found))
 
 
 def _address(pointer: Any) -> int:
-    return int(Binding.ffi.cast("uintptr_t", pointer))
+    return int(_openssl.ffi.cast("uintptr_t", pointer))

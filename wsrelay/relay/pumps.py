@@ -48,4 +48,5 @@ def choose_pumps(data_path: str, reactor: Any) -> Pumps:
     if why_not:
         return Pumps(PythonPump, f"the python pump: {why_not}")
     hub = native_pump.NativeHub(reactor)
-    return Pumps(hub, "the native pump", hub.open)
+    words = "the native pump" if hub.speaks_tls else "the native pump, those of TLS the python pump"
+    return Pumps(hub, words, hub.open)
