@@ -241,6 +241,31 @@ class HoldingTests(NativeTestCase):
         settle(one, other)
         self.assertEqual(bytes(other.received), frame * 2)
 
+    def test_a_frame_is_held_whole_however_its_pieces_fit_into_blocks_of_memory(self) -> None:
+        self.join(Limits(whole_frames=10_000))
+        self.start()
+        frame = frame_from(CLIENT, BINARY, LONG * 2)
+        for size in (1, 4095, 4096, 4097, 8191, 8192, 8193):
+            pieces = [frame[:size], *(frame[at : at + 1] for at in range(size, size + 3))]
+            self.send(CLIENT, *pieces)
+            self.assertEqual(self.got(UPSTREAM), b"")
+            self.send(CLIENT, frame[size + 3 :])
+            self.assertEqual(self.got(UPSTREAM), frame)
+            self.transports[UPSTREAM].received.clear()
+
+    def test_what_waits_is_sent_whole_however_it_fits_into_blocks_of_memory(self) -> None:
+        self.start()
+        pings = [frame_from(UPSTREAM, PING, bytes([size % 251]) * size) for size in range(126)]
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        for count in range(61, 66):
+            self.send(UPSTREAM, frame[:2000])
+            for ping in pings[:count] + pings[-1:]:
+                self.pump.send(CLIENT, ping)
+            self.send(UPSTREAM, frame[2000:])
+            expected = frame + b"".join(pings[:count] + pings[-1:])
+            self.assertEqual(self.got(CLIENT), expected)
+            self.transports[CLIENT].received.clear()
+
     def test_replies_of_the_relays_that_nobody_takes_are_bounded(self) -> None:
         self.start()
         self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
