@@ -122,7 +122,7 @@ def test_a_session_that_ends_is_one_record_with_all_keys(converse: Converse) -> 
 
 
 def test_the_round_trip_is_the_clients_in_milliseconds(converse: Converse) -> None:
-    pair = converse(ROUTE.__class__("chat", "pool", keepalive=10.0, keepalive_timeout=5.0))
+    pair = converse(ROUTE.__class__("chat", "pool", keepalive=10.0, keepalive_timeout=10.0))
     while not pair.client.received:
         pair.advance(0.25)
     (ping,), _ = frames_in(bytes(pair.client.received))
