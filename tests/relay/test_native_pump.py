@@ -407,6 +407,143 @@ class BreakingTests(NativeTestCase):
 
 
 @needs_native
+class LongFrameTests(NativeTestCase):
+    """A payload that the kernel moves, from the second read on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def frame(self, side: Side) -> bytes:
+        return frame_from(side, BINARY, LONG * 60)
+
+    def test_a_long_frame_is_passed_on_and_counted_like_any_other(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                frame, text = self.frame(side), frame_from(side, TEXT, b"behind")
+                self.clock.advance(7)
+                self.send(side, frame[:100], frame[100:-1])
+                self.assertEqual(self.got(side.other), frame[:-1])
+                self.assertEqual(self.pump.messages(side), 0)
+                self.assertEqual(self.pump.payload(side), len(LONG) * 60 - 1)
+                self.assertEqual(self.pump.last_data(), 7)
+                self.send(side, frame[-1:] + text + frame[:100], frame[100:] + text)
+                sent = (frame + text) * 2
+                self.assertEqual(self.got(side.other), sent)
+                self.assertEqual(self.pump.messages(side), 4)
+                self.assertEqual(self.pump.payload(side), 2 * (len(LONG) * 60 + len(b"behind")))
+                self.assertEqual(self.pump.received(side), len(sent))
+                self.assertEqual(self.pump.sent(side.other), len(sent))
+
+    def test_fragments_of_a_long_message_are_counted_together(self) -> None:
+        first = frame_from(UPSTREAM, BINARY, LONG * 60, final=False)
+        last = frame_from(UPSTREAM, 0, LONG * 60)
+        self.send(UPSTREAM, first[:100], first[100:])
+        self.assertEqual(self.pump.messages(UPSTREAM), 0)
+        self.send(UPSTREAM, last[:100], last[100:], frame_from(UPSTREAM, 0))
+        self.assertEqual(self.pump.messages(UPSTREAM), 1)
+        self.assertEqual(self.got(CLIENT), first + last)
+        violation = Violation(1002, "continuation frame without a message")
+        self.assertEqual(self.owner.told, [(UPSTREAM, violation)])
+
+    def test_the_relays_own_frame_waits_for_exactly_its_end(self) -> None:
+        frame, ping = self.frame(UPSTREAM), frame_from(UPSTREAM, PING, b"relay")
+        text = frame_from(UPSTREAM, TEXT, b"behind")
+        self.send(UPSTREAM, frame[:100], frame[100:200_000])
+        self.pump.send(CLIENT, ping)
+        self.send(UPSTREAM, frame[200_000:] + text)
+        self.assertEqual(self.got(CLIENT), frame + ping + text)
+
+    def test_a_reader_that_stops_gets_everything_in_order_later(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.transports[side].stalled = True
+                frame, ping = self.frame(side.other), frame_from(side.other, PING, b"relay")
+                text = frame_from(side.other, TEXT, b"behind")
+                self.send(side.other, frame[:100], frame[100:] + text)
+                self.pump.send(side, ping)
+                self.assertTrue(self.pump.is_paused(side.other))
+                self.assertTrue(self.pump.is_waiting(side))
+                self.assertEqual(self.pump.stalls(side), 1)
+                self.transports[side].peer_takes(1000)
+                self.settle()
+                self.transports[side].stalled = False
+                self.send(side.other, text)
+                got = self.got(side)
+                self.assertEqual(got[: len(frame)], frame)
+                frames, rest = frames_in(got[len(frame) :])
+                self.assertEqual(rest, b"")
+                self.assertEqual(sorted(each.opcode for each in frames), [TEXT, TEXT, PING])
+                self.assertEqual(self.pump.sent(side), len(got))
+
+    def test_no_more_is_kept_than_a_pipe_holds(self) -> None:
+        self.transports[CLIENT].stalled = True
+        frame = frame_from(UPSTREAM, BINARY, bytes(8 * 2**20))
+        self.send(UPSTREAM, frame[:100], frame[100:])
+        self.assertGreater(self.kept(CLIENT), 0)
+        self.assertLessEqual(self.kept(CLIENT), 2**20)
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(self.got(CLIENT), frame)
+
+    def test_more_readers_that_stop_than_there_are_pipes_are_served(self) -> None:
+        lines = [self.another() for _ in range(40)]
+        frame = frame_from(UPSTREAM, BINARY, LONG * 30)
+        for line in lines:
+            line.transports[CLIENT].stalled = True
+            for piece in (frame[:100], frame[100:]):
+                line.transports[UPSTREAM].peer_sends(piece)
+        self.settle()
+        for line in lines:
+            line.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual({line.got(CLIENT) for line in lines}, {frame})
+
+    def test_an_end_inside_it_is_a_cut(self) -> None:
+        for leave in ("peer_ends", "peer_closes", "peer_resets"):
+            with self.subTest(how=leave):
+                self.setUp()
+                frame = self.frame(UPSTREAM)
+                self.send(UPSTREAM, frame[:100], frame[100:100_000])
+                getattr(self.transports[UPSTREAM], leave)()
+                self.settle()
+                self.assertEqual(self.owner.told, [(UPSTREAM, "lost")])
+                self.assertEqual(self.got(CLIENT), frame[:100_000])
+                self.assertTrue(self.pump.is_cut(CLIENT))
+
+    def test_a_reader_that_leaves_inside_it_is_lost_and_the_rest_discarded(self) -> None:
+        frame = self.frame(UPSTREAM)
+        self.send(UPSTREAM, frame[:100])
+        self.transports[CLIENT].peer_takes_no_more()
+        self.send(UPSTREAM, frame[100:] + frame_from(UPSTREAM, PING, b"x"))
+        self.assertEqual(
+            self.owner.told, [(CLIENT, "lost"), (UPSTREAM, frame_from(UPSTREAM, PING, b"x"))]
+        )
+
+    def test_a_finished_reader_gets_nothing_of_it(self) -> None:
+        frame = self.frame(UPSTREAM)
+        self.pump.finish(CLIENT)
+        self.send(UPSTREAM, frame[:100], frame[100:] + frame_from(UPSTREAM, PING, b"x"))
+        self.assertEqual(self.got(CLIENT), b"")
+        self.assertEqual(self.owner.told, [(UPSTREAM, frame_from(UPSTREAM, PING, b"x"))])
+
+    def test_pipes_are_used_again_and_closed_with_their_leg_or_the_hub(self) -> None:
+        frame = self.frame(UPSTREAM)
+        self.send(UPSTREAM, frame[:100], frame[100:])
+        before = len(os.listdir("/proc/self/fd"))
+        self.send(UPSTREAM, frame[:100], frame[100:])
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before, "it is used again")
+        self.transports[CLIENT].stalled = True
+        self.send(UPSTREAM, frame[:100], frame[100:])
+        self.pump.abort(CLIENT)
+        self.settle()
+        # Two ends of the pipe, and both ends of the client's connection but the peer's.
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before - 3)
+
+
+@needs_native
 class BacklogTests(NativeTestCase):
     """A flood of control frames is handled in portions."""
 
