@@ -488,6 +488,18 @@ class LongFrameTests(NativeTestCase):
         self.settle()
         self.assertEqual(self.got(CLIENT), frame)
 
+    def test_a_leg_that_is_shut_gets_what_is_still_under_way(self) -> None:
+        self.transports[CLIENT].stalled = True
+        frame = frame_from(UPSTREAM, BINARY, LONG * 20)
+        self.send(UPSTREAM, frame[:100], frame[100:])
+        self.assertEqual(self.pump.received(UPSTREAM), len(frame))
+        self.pump.shut(CLIENT)
+        self.settle()
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(self.got(CLIENT), frame)
+        self.assertTrue(self.transports[CLIENT].eof)
+
     def test_more_readers_that_stop_than_there_are_pipes_are_served(self) -> None:
         lines = [self.another() for _ in range(40)]
         frame = frame_from(UPSTREAM, BINARY, LONG * 30)

@@ -197,7 +197,7 @@ void leg_shut(struct leg *leg)
         tls_say_goodbye(leg);
     leg->shut = true;
     leg->answers = 0;
-    if (!leg->broken && !buffer_size(&leg->out))
+    if (!leg->broken && !leg->pipe && !buffer_size(&leg->out))
         send_fin(leg);
     update_both(leg);
 }
