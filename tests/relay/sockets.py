@@ -11,9 +11,9 @@ import select
 import socket
 import struct
 import termios
+import weakref
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, ITransport
@@ -25,7 +25,7 @@ from zope.interface import implementer_only
 
 from tests.relay.support import CLIENT_ADDRESS, LOCAL_ADDRESS, READ_SIZE
 from wsrelay.relay.native_pump import NativeHub
-from wsrelay.relay.pump import PumpFactory
+from wsrelay.relay.pump import Pump, PumpFactory, Side
 
 SEND_BUFFER = 4096
 """What the kernel is asked to take for a peer that does not read: little, so it is soon full."""
@@ -126,12 +126,17 @@ class SocketTransport(TCPConnection):
     def getHost(self) -> IAddress:
         return LOCAL_ADDRESS
 
+    def know(self, pump: Pump, side: Side) -> None:
+        """Learn whose transport this is, without keeping the pump."""
+        self._whose = weakref.proxy(pump), side
+
     # what a test asks
 
     @property
     def reading(self) -> bool:
-        """Whether the kernel was asked to tell when there is something to be read."""
-        return not self.lost and bool(self._ground.events(self.fileno()) & select.EPOLLIN)
+        """Whether the pump reads what the peer sends."""
+        pump, side = self._whose
+        return not self.lost and not pump.is_paused(side)
 
     @property
     def unsent(self) -> int:
@@ -249,15 +254,6 @@ class NativeGround:
         transport = SocketTransport(self, ends)
         self._transports.append(transport)
         return transport
-
-    def events(self, descriptor: int) -> int:
-        """Return what the hub asked the kernel to tell of a socket; 0 when it asked nothing."""
-        info = Path(f"/proc/self/fdinfo/{self.hub.fileno()}").read_text()
-        for line in info.splitlines():
-            words = line.split()
-            if words[0] == "tfd:" and int(words[1]) == descriptor:
-                return int(words[3], 16)
-        return 0
 
     def close(self) -> None:
         for transport in self._transports:

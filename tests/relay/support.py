@@ -125,6 +125,9 @@ class FakeTransport:
         was_reset = self._peer_gone is not None and not self._peer_gone.check(ConnectionDone)
         return HUNG_UP if was_reset else QUIET
 
+    def know(self, pump: Pump, side: Side) -> None:
+        """Learn whose transport this is; a test's end of a socket has to ask the pump."""
+
     def pauseProducing(self) -> None:
         self.pauses += 1
         self.reading = False
@@ -429,6 +432,7 @@ def connect(pump: Pump, side: Side, transport: Any) -> None:
     connection = Connection()
     connection.receive = pump.received_from(side)
     connection.lost = lambda reason: pump.lost(side)
+    transport.know(pump, side)
     transport.protocol = connection
     connection.makeConnection(transport)
 

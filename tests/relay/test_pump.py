@@ -230,7 +230,7 @@ class FlowTests(PumpTestCase):
                 frames, rest = frames_in(self.got(side))
                 self.assertEqual(rest, b"")
                 self.assertEqual({each.payload for each in frames}, {LONG})
-                self.assertEqual(self.pump.stalls(side), 1)
+                self.assertGreaterEqual(self.pump.stalls(side), 1)
                 self.assertEqual(self.pump.stalls(side.other), 0)
 
     def test_a_full_leg_holds_no_more_than_a_read_over_the_high_water_mark(self) -> None:

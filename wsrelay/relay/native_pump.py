@@ -28,7 +28,7 @@ from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.transports import discard
 from wsrelay.wire.frames import Fault, Limits, violation_of
 
-PATIENCE: Final = 0.002
+PATIENCE: Final = 0.004
 """Seconds that a turn of the hub may last, waiting included; see ``hub_turn``."""
 
 _SIDES: Final = (Side.CLIENT, Side.UPSTREAM)

@@ -8,7 +8,7 @@
 
 #include "pump.h"
 
-enum { MAX_EVENTS = 64 }; /* sockets handled before the clock is looked at */
+enum { MAX_EVENTS = 128 }; /* sockets handled before the clock is looked at */
 
 bool hub_reserve(struct hub *hub, size_t size)
 {
@@ -27,11 +27,11 @@ void hub_add_todo(struct hub *hub, struct leg *leg)
 {
     if (leg->on_todo || leg->gone)
         return;
-    struct leg **link = &hub->todo;
-    while (*link)
-        link = &(*link)->next_todo;
-    *link = leg;
-    leg->next_todo = NULL;
+    struct leg *first = hub->todo ? hub->todo : (hub->todo = leg->previous_todo = leg);
+    leg->next_todo = first;
+    leg->previous_todo = first->previous_todo;
+    leg->previous_todo->next_todo = leg;
+    first->previous_todo = leg;
     leg->on_todo = true;
     if (!hub->depth)
         eventfd_write(hub->wake, 1);
@@ -41,24 +41,25 @@ void hub_remove_todo(struct hub *hub, struct leg *leg)
 {
     if (!leg->on_todo)
         return;
-    struct leg **link = &hub->todo;
-    while (*link != leg)
-        link = &(*link)->next_todo;
-    *link = leg->next_todo;
+    leg->previous_todo->next_todo = leg->next_todo;
+    leg->next_todo->previous_todo = leg->previous_todo;
+    if (hub->todo == leg)
+        hub->todo = leg->next_todo == leg ? NULL : leg->next_todo;
     leg->on_todo = false;
 }
 
-bool hub_watch(struct hub *hub, struct leg *leg, uint32_t events)
+/*
+ * Be told of all that happens to a leg's socket: once, when it happens (EPOLLET).
+ *
+ * What is not dealt with then is remembered in the leg, so nothing has to be said to the
+ * kernel when a leg is not to be read for a while.
+ */
+bool hub_watch(struct hub *hub, struct leg *leg)
 {
-    if (leg->known && leg->events == events)
-        return true;
-    struct epoll_event event = {.events = events, .data.ptr = leg};
-    int operation = leg->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    if (epoll_ctl(hub->epoll, operation, leg->fd, &event) < 0)
-        return false;
-    leg->known = true;
-    leg->events = events;
-    return true;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    event.data.ptr = leg;
+    leg->known = epoll_ctl(hub->epoll, EPOLL_CTL_ADD, leg->fd, &event) == 0;
+    return leg->known;
 }
 
 void hub_forget(struct hub *hub, struct leg *leg)
@@ -167,19 +168,16 @@ static int handle_ready(struct hub *hub)
     return count;
 }
 
-/* Go on with the legs that have a backlog, or that are broken: once with each. */
+/* Go on with the legs that are not done yet: once with each, as far as they are there now. */
 static void handle_todo(struct hub *hub)
 {
-    int count = 0;
-    for (struct leg *leg = hub->todo; leg && count < MAX_EVENTS; leg = leg->next_todo)
-        count++;
-    while (hub->todo && count--) {
+    struct leg *last = hub->todo ? hub->todo->previous_todo : NULL;
+    for (int i = 0; hub->todo && i < MAX_EVENTS; i++) {
         struct leg *leg = hub->todo;
         hub_remove_todo(hub, leg);
-        if (leg->broken)
-            leg_ready(leg, 0);
-        else if (leg->backlog)
-            leg_go_on(leg);
+        leg_go_on(leg);
+        if (leg == last)
+            break;
     }
 }
 
@@ -211,13 +209,15 @@ int hub_turn(struct hub *hub, double now, int reactor, double patience)
     hub->told = false;
     for (;;) {
         int count = handle_ready(hub);
-        if (count <= 0)
+        if (count <= 0 && !hub->todo)
             break;
         total += count;
         handle_todo(hub);
-        if (hub->told || hub->todo || nanoseconds() >= until)
+        if (hub->told || nanoseconds() >= until)
             break;
-        if (reactor >= 0 && count < MAX_EVENTS && !sleep_until(reactor, until))
+        if (hub->todo || count == MAX_EVENTS)
+            continue;
+        if (reactor >= 0 && !sleep_until(reactor, until))
             break;
     }
     hub_leave(hub);

@@ -49,16 +49,21 @@ void leg_break(struct leg *leg)
     hub_add_todo(hub_of(leg), leg);
 }
 
+/* Whether a turn of this leg's would come to something. */
+static bool has_work(const struct leg *leg)
+{
+    return leg->broken || ((leg->backlog || leg->readable) && may_be_read(leg));
+}
+
 void leg_update(struct leg *leg)
 {
-    if (leg->gone)
-        return;
-    bool is_read = may_be_read(leg);
-    if (leg->backlog && is_read)
+    if (!leg->gone && has_work(leg))
         hub_add_todo(hub_of(leg), leg);
-    uint32_t events = (is_read && !leg->backlog ? EPOLLIN : 0) | (leg->blocked ? EPOLLOUT : 0);
-    if (!hub_watch(hub_of(leg), leg, events) && !leg->broken)
-        leg_break(leg);
+}
+
+bool leg_is_paused(const struct leg *leg)
+{
+    return !leg->gone && (leg->backlog || !may_be_read(leg));
 }
 
 static void update_both(struct leg *leg)
@@ -282,13 +287,13 @@ void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
     }
 }
 
-void leg_go_on(struct leg *leg)
+/* Go on with a backlog. */
+static void feed_held(struct leg *leg)
 {
     struct buffer held = leg->held;
     leg->held = (struct buffer){0};
     leg_feed(leg, buffer_bytes(&held), buffer_size(&held));
     buffer_clear(&held, &hub_of(leg)->blocks);
-    leg_update(leg); /* that was perhaps the last of it */
 }
 
 void leg_let_go(struct leg *leg)
@@ -310,7 +315,7 @@ void leg_let_go(struct leg *leg)
 void leg_lose(struct leg *leg)
 {
     while (leg->backlog && !leg->gone)
-        leg_go_on(leg);
+        feed_held(leg);
     if (leg->gone)
         return;
     struct hub *hub = hub_of(leg);
@@ -338,6 +343,17 @@ void leg_take(struct leg *leg, size_t size)
     leg_feed(leg, hub->scratch, held + size);
 }
 
+/*
+ * Note what a recv of READ_SIZE bytes says of what is left.
+ *
+ * One that was not filled has emptied the socket, and what comes later is told; but not the
+ * end of the stream, if that was told before.
+ */
+void leg_was_read(struct leg *leg, ssize_t n)
+{
+    leg->readable = n == READ_SIZE || (n > 0 && leg->ends);
+}
+
 ssize_t leg_receive(struct leg *leg)
 {
     if (leg->tls.ssl)
@@ -347,6 +363,7 @@ ssize_t leg_receive(struct leg *leg)
     if (!hub_reserve(hub, held + READ_SIZE))
         return -1; /* with errno */
     ssize_t n = recv(leg->fd, hub->scratch + held, READ_SIZE, MSG_DONTWAIT);
+    leg_was_read(leg, n);
     if (n > 0)
         leg_take(leg, n);
     return n;
@@ -359,33 +376,33 @@ static void read_leg(struct leg *leg)
         return;
     if (n == 0 || leg->broken || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
         leg_lose(leg);
+    else
+        leg->readable = errno == EINTR;
+}
+
+void leg_go_on(struct leg *leg)
+{
+    if (leg->broken && is_full(leg->far))
+        leg_lose(leg);
+    else if (leg->backlog)
+        feed_held(leg);
+    else
+        read_leg(leg); /* of a broken leg, too: what it sent before is still there */
+    leg_update(leg);
 }
 
 void leg_ready(struct leg *leg, uint32_t events)
 {
     if (leg->gone)
         return;
-    if (leg->broken) {
-        /* What it sent before it broke is still there to be read. */
-        if (is_full(leg->far))
-            leg_lose(leg);
-        else
-            read_leg(leg);
-        if (!leg->gone)
-            hub_add_todo(hub_of(leg), leg);
-        return;
-    }
+    leg->ends |= (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    leg->readable |= leg->ends || events & EPOLLIN;
     if (events & EPOLLOUT && leg->blocked) {
         flush(leg);
         update_both(leg);
     }
-    if (leg->events & EPOLLIN) {
-        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-            read_leg(leg);
-    } else if (events & EPOLLERR) {
-        leg_lose(leg);
-    } else if (events & EPOLLHUP) {
-        /* It would be told again and again; the next update looks at the socket anew. */
-        hub_forget(hub_of(leg), leg);
-    }
+    if (has_work(leg))
+        leg_go_on(leg);
+    else if (events & EPOLLERR)
+        leg_lose(leg); /* it was reset, and what it sent has nowhere to go */
 }

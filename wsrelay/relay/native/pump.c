@@ -1,7 +1,6 @@
 #include "pump.h"
 
 #include <stdlib.h>
-#include <sys/epoll.h>
 
 static void prepare(struct leg *leg, struct pump *pump, int fd, const struct ws_limits *limits,
                     uint8_t bits)
@@ -56,8 +55,10 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
     hub->now = client->last_data = upstream->last_data = now;
     client->uncounted = head_size;
     leg_write(client, head, head_size);
-    leg_update(client);
-    leg_update(upstream);
+    if (!hub_watch(hub, client))
+        leg_break(client);
+    if (!hub_watch(hub, upstream))
+        leg_break(upstream);
     upstream->received = from_upstream_size;
     client->received = from_client_size;
     if (from_upstream_size)
@@ -101,8 +102,7 @@ int pump_is_cut(const struct pump *pump, int side)
 
 int pump_is_paused(const struct pump *pump, int side)
 {
-    const struct leg *leg = &pump->legs[side];
-    return !leg->gone && !(leg->known && leg->events & EPOLLIN);
+    return leg_is_paused(&pump->legs[side]);
 }
 
 int pump_is_waiting(const struct pump *pump, int side)

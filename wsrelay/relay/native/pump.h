@@ -37,7 +37,7 @@ struct leg {
     struct ws_scanner scanner; /* of what comes from here */
     struct pump *pump;
     struct leg *far;
-    struct leg *next_todo;
+    struct leg *next_todo, *previous_todo;
     struct tls tls;
     struct buffer held;    /* read, but not passed on: a frame's beginning, or a backlog */
     struct pipe *pipe;     /* to be sent first; NULL if there is nothing */
@@ -47,9 +47,10 @@ struct leg {
     uint64_t uncounted; /* bytes of sent that belong to the opening handshake */
     double last_data;
     size_t answers;   /* bytes of the relay's own frames that were not taken yet */
-    uint32_t events;  /* what epoll is asked for */
     int fd;
-    bool known : 1;   /* in the epoll set */
+    bool known : 1;    /* in the epoll set */
+    bool readable : 1; /* there may be something to read */
+    bool ends : 1;     /* there may be nothing more behind that */
     bool gone : 1;    /* not the pump's any more */
     bool blocked : 1; /* the kernel takes no more of out */
     bool corked : 1;  /* out is collected */
@@ -87,7 +88,7 @@ struct hub {
     struct blocks blocks;
     struct pipe *pipes; /* those that are empty */
     unsigned pipe_count;
-    struct leg *todo;  /* legs with a backlog */
+    struct leg *todo;  /* legs that go on without being told, a circle: the first of them */
     struct pump *dead; /* freed by their owners while their legs may be on the stack */
     double now;        /* the reactor's seconds */
     int epoll;
@@ -101,7 +102,7 @@ struct hub {
 bool hub_reserve(struct hub *hub, size_t size);
 void hub_add_todo(struct hub *hub, struct leg *leg);
 void hub_remove_todo(struct hub *hub, struct leg *leg);
-bool hub_watch(struct hub *hub, struct leg *leg, uint32_t events);
+bool hub_watch(struct hub *hub, struct leg *leg);
 void hub_forget(struct hub *hub, struct leg *leg);
 void hub_enter(struct hub *hub);
 void hub_leave(struct hub *hub);
@@ -124,12 +125,14 @@ void leg_ready(struct leg *leg, uint32_t events);
 void leg_go_on(struct leg *leg);
 void leg_feed(struct leg *leg, const uint8_t *data, size_t size);
 ssize_t leg_receive(struct leg *leg);
+void leg_was_read(struct leg *leg, ssize_t n);
 void leg_take(struct leg *leg, size_t size);
 void leg_lose(struct leg *leg);
 void leg_put(struct leg *leg, const uint8_t *data, size_t size);
 void leg_write(struct leg *leg, const uint8_t *data, size_t size);
 void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size);
 void leg_update(struct leg *leg);
+bool leg_is_paused(const struct leg *leg);
 void leg_shut(struct leg *leg);
 void leg_let_go(struct leg *leg);
 bool leg_is_mid_frame(const struct leg *leg);

@@ -70,6 +70,7 @@ ssize_t tls_receive(struct leg *leg)
     if (!hub_reserve(hub, held + capacity))
         return -1; /* with errno */
     ssize_t count = recv(leg->fd, hub->cipher, READ_SIZE, MSG_DONTWAIT);
+    leg_was_read(leg, count);
     if (count <= 0)
         return count;
     bool goes_on = true;
