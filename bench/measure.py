@@ -91,7 +91,7 @@ class Workbench:
         stale = self.upstream.ask()["open"]
         if scenario.kind == "idle":
             return self._memory(running.proxy, scenario)
-        with self._load(running.setup, scenario) as load:
+        with self.load(running.setup, scenario) as load:
             time.sleep(WARM_UP)
             before = self._mark(running, load)
             time.sleep(self.seconds * scenario.stretch)
@@ -100,7 +100,8 @@ class Workbench:
         return _between(before, after, scenario)
 
     @contextlib.contextmanager
-    def _load(self, setup: Setup, scenario: Scenario) -> Iterator[Tool]:
+    def load(self, setup: Setup, scenario: Scenario) -> Iterator[Tool]:
+        """Run the load program, all connections open, for as long as the context lasts."""
         port = setup.tls_port if scenario.tls else setup.port
         numbers = [port, scenario.connections, scenario.size, scenario.rate or 1]
         command = [self.program.path, scenario.kind, *map(str, numbers)]
@@ -140,7 +141,7 @@ class Workbench:
             self._warm_up(fresh)
             _wait_until_quiet(pid)
             before = resident_bytes(pid)
-            with self._load(fresh.setup, scenario):
+            with self.load(fresh.setup, scenario):
                 time.sleep(REST)
                 after = resident_bytes(pid)
         return {"sessions": scenario.connections, "before_bytes": before, "after_bytes": after}
@@ -149,7 +150,7 @@ class Workbench:
         handshakes = Scenario("", "", "handshakes", "handshake", 16)
         done = 0
         deadline = time.monotonic() + OPENING
-        with self._load(running.setup, handshakes) as load:
+        with self.load(running.setup, handshakes) as load:
             while done < WARMING_HANDSHAKES and time.monotonic() < deadline:
                 time.sleep(QUIET_STEP)
                 done += load.ask()["messages"]

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from bench.configurations import CADDY, HAPROXY, NGINX, WSRELAY, Setup
 from bench.processes import BenchError
 
-__all__ = ["BASE", "PROXIES", "Proxy", "proxy_named"]
+__all__ = ["BASE", "PROXIES", "Command", "Proxy", "proxy_named"]
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent

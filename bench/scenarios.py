@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["SCENARIOS", "Kind", "Scenario"]
+__all__ = ["MIB", "SCENARIOS", "Kind", "Scenario"]
 
 Kind = Literal["closed-loop", "fixed-rate", "up", "down", "idle", "handshakes"]
 KIB = 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from bench import limits
 from bench.__main__ import main
 from bench.loadtool import LoadProgram
 from bench.machine import choose_cores
@@ -131,3 +132,14 @@ def test_a_process_has_cpu_time_and_memory_and_one_that_is_gone_has_not(
         cpu_seconds(pid)
     with pytest.raises(BenchError, match="ended while it was measured"):
         resident_bytes(pid)
+
+
+def test_the_limits_of_one_relay_are_printed(
+    program: LoadProgram, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require(program.tls, "OpenSSL's headers are not installed")
+    assert limits.main(["--sessions", "40", "--seconds", "0.6"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("40 idle sessions, opened in")
+    assert printed[1].startswith("40 sessions that echo 64 B: ")
+    assert [line[:36].rstrip() for line in printed[4:]] == [title for title, _ in limits.LOADS]
