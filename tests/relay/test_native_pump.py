@@ -266,6 +266,62 @@ class HoldingTests(NativeTestCase):
             self.assertEqual(self.got(CLIENT), expected)
             self.transports[CLIENT].received.clear()
 
+    def test_not_a_byte_of_what_waits_is_lost_however_much_is_taken_at_a_time(self) -> None:
+        self.start()
+        client = self.transports[CLIENT]
+        client.stalled = True
+        self.flood(UPSTREAM)
+        taken = self.pump.sent(CLIENT)  # by the kernel, while nobody reads
+        for size in range(2 * taken - 3, 2 * taken + 4):
+            with self.subTest(size=size):
+                self.setUp()
+                self.start()
+                client = self.transports[CLIENT]
+                client.stalled = True
+                frame = frame_from(UPSTREAM, BINARY, bytes(size - 4))
+                self.send(UPSTREAM, frame)
+                client.stalled = False
+                self.settle()
+                self.assertEqual(self.got(CLIENT), frame)
+
+    def test_what_comes_to_wait_behind_what_was_sent_in_part_keeps_its_place(self) -> None:
+        for size in (3_000, 12_000, 40_000, 65_000):
+            with self.subTest(size=size):
+                self.setUp()
+                self.start()
+                client = self.transports[CLIENT]
+                client.stalled = True
+                frame = frame_from(UPSTREAM, BINARY, (LONG * 20)[:size])
+                self.send(UPSTREAM, *[frame] * 4)
+                client.peer_takes(5_000)
+                self.settle()
+                pings = [frame_from(UPSTREAM, PING, b"%d" % each * 20) for each in range(500)]
+                for ping in pings:
+                    self.pump.send(CLIENT, ping)
+                client.peer_takes(5_000)
+                self.settle()
+                client.stalled = False
+                self.settle()
+                frames, rest = frames_in(self.got(CLIENT))
+                self.assertEqual(rest, b"")
+                told = [each.payload for each in frames if each.opcode == PING]
+                self.assertEqual(told, [b"%d" % each * 20 for each in range(500)])
+                passed = [each.payload for each in frames if each.opcode == BINARY]
+                self.assertEqual(passed, [(LONG * 20)[:size]] * 4)
+
+    def test_a_leg_that_is_shut_while_it_is_full_no_longer_stops_the_other(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.pump.shut(CLIENT)
+        self.assertTrue(self.transports[UPSTREAM].reading)
+        self.settle()
+        self.send(UPSTREAM, frame_from(UPSTREAM, PING))
+        self.assertEqual(self.owner.told, [(UPSTREAM, frame_from(UPSTREAM, PING))])
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertTrue(self.transports[CLIENT].eof)
+
     def test_replies_of_the_relays_that_nobody_takes_are_bounded(self) -> None:
         self.start()
         self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
@@ -597,6 +653,13 @@ class BacklogTests(NativeTestCase):
             self.assertGreater(now, told)
             turns, told = turns + 1, now
         self.assertGreaterEqual(turns, 5)
+
+    def test_exactly_one_portion_leaves_no_backlog(self) -> None:
+        self.start()
+        self.transports[UPSTREAM].sends_at_once(b"\x89\x00" * MAX_CONTROLS)
+        self.hub_turn()
+        self.assertEqual(len(self.owner.told), MAX_CONTROLS)
+        self.assertFalse(self.pump.is_paused(UPSTREAM))
 
     def test_the_leg_is_not_read_while_it_has_a_backlog(self) -> None:
         self.start()

@@ -276,6 +276,16 @@ class FlowTests(PumpTestCase):
         self.settle()
         self.assertTrue(client.reading)
 
+    def test_replies_that_waited_for_a_boundary_count_no_more_behind_it(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
+        frame, ping = frame_from(UPSTREAM, BINARY, LONG), frame_from(CLIENT, PING, bytes(125))
+        for _ in range(2 * MAX_WAITING // len(ping)):
+            self.send(UPSTREAM, frame[:2000])
+            self.send(CLIENT, ping)
+            self.send(UPSTREAM, frame[2000:])
+        self.assertFalse(self.pump.is_paused(CLIENT))
+
     def test_replies_wait_for_a_slow_leg_again_after_it_was_drained_once(self) -> None:
         self.test_replies_for_a_leg_that_takes_nothing_pause_it_too()
         client = self.transports[CLIENT]
@@ -401,11 +411,12 @@ class NumbersTests(PumpTestCase):
         self.start()
         frame = frame_from(UPSTREAM, BINARY, LONG)
         self.send(UPSTREAM, frame[:2000])
-        self.pump.send(CLIENT, b"\x89\x00")
-        self.assertEqual(self.pump.sent(CLIENT), 2000)
-        self.assertEqual(self.pump.stalls(CLIENT), 1)
+        for _ in range(2):
+            self.pump.send(CLIENT, b"\x89\x00")
+            self.assertEqual(self.pump.sent(CLIENT), 2000)
+            self.assertEqual(self.pump.stalls(CLIENT), 1)
         self.send(UPSTREAM, frame[2000:])
-        self.assertEqual(self.pump.sent(CLIENT), len(frame) + 2)
+        self.assertEqual(self.pump.sent(CLIENT), len(frame) + 4)
 
     def test_only_data_frames_move_the_time_of_the_last_data(self) -> None:
         self.start()

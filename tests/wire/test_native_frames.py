@@ -14,6 +14,7 @@ from tests.wire.samples import TEXT, Case, cases, down, honest_cases, up
 from wsrelay.wire.frames import (
     BOUNDARY,
     CLOSE,
+    DEFLATE_BITS,
     MAX_CONTROLS,
     PING,
     PONG,
@@ -143,7 +144,13 @@ def assert_agreement(case: Case) -> None:
 FLOOD = down(PING) * (2 * MAX_CONTROLS) + down(TEXT, b"x") + down(PONG) * MAX_CONTROLS + down(CLOSE)
 
 
+MESSAGES = (down(TEXT, bytes(6), final=False) + down(0, bytes(9)) + down(TEXT, bytes(15))) * 2
+
+
 @given(cases())
+@example(Case(MESSAGES, (), False, 0, Limits(max_message=15)))
+@example(Case(MESSAGES, (3, 20, 33), False, 0, Limits(whole_frames=0, max_message=15)))
+@example(Case(b"\x41\x01a\x00\x01b\xc0\x01c", (3,), False, DEFLATE_BITS, Limits()))
 @example(Case(FLOOD, (), False, 0, Limits()))
 @example(Case(FLOOD, (601, 1025), False, 0, Limits()))
 @example(Case(up(CLOSE) + up(PING) * (MAX_CONTROLS + 1) + up(TEXT), (), True, 0, Limits()))
