@@ -28,11 +28,13 @@ from wsrelay.wire.frames import Limits, Violation
 
 try:
     from tests.relay.sockets import NativeGround
+    from tests.relay.tls_sockets import TLSGround
 except ImportError as error:
     NATIVE: Callable[[Clock], Ground] | None = None
+    TLS: Callable[[Clock], Ground] | None = None
     WHY_NOT = str(error)
 else:
-    NATIVE, WHY_NOT = NativeGround, ""
+    NATIVE, TLS, WHY_NOT = NativeGround, TLSGround, ""
 
 needs_native = pytest.mark.skipif(NATIVE is None, reason=f"no native pump: {WHY_NOT}")
 """Skips tests where it was not built; one test in test_native_pump.py fails under CI then."""
@@ -40,6 +42,7 @@ needs_native = pytest.mark.skipif(NATIVE is None, reason=f"no native pump: {WHY_
 GROUNDS = [
     pytest.param(PythonGround, id="python"),
     pytest.param(NATIVE, id="native", marks=needs_native),
+    pytest.param(TLS, id="tls", marks=needs_native),
 ]
 """What makes the surroundings of each pump, for tests that are functions."""
 
@@ -164,8 +167,18 @@ Case = TypeVar("Case", bound=type[GroundTestCase])
 
 
 def with_every_pump(case: Case) -> Case:
-    """Run the tests of *case* with the native pump, too, in a class named after it."""
-    name = f"Native{case.__name__}"
-    facts = {"lay_ground": NATIVE, "__module__": case.__module__, "__doc__": case.__doc__}
-    setattr(sys.modules[case.__module__], name, needs_native(type(name, (case,), facts)))
+    """Run the tests of *case* natively, too: between sockets, and between TLS connections."""
+    _add_twin("TLS", case, TLS)
+    return with_the_native_pump(case)
+
+
+def with_the_native_pump(case: Case) -> Case:
+    """Run the tests of *case* with the native pump, too, between sockets."""
+    _add_twin("Native", case, NATIVE)
     return case
+
+
+def _add_twin(word: str, case: Case, lay_ground: Any) -> None:
+    name = f"{word}{case.__name__}"
+    facts = {"lay_ground": lay_ground, "__module__": case.__module__, "__doc__": case.__doc__}
+    setattr(sys.modules[case.__module__], name, needs_native(type(name, (case,), facts)))

@@ -49,8 +49,12 @@ class Reactor:
     def removeReader(self, reader: Any) -> None:
         self.readers.discard(reader)
 
+    def addWriter(self, writer: Any) -> None:
+        """Let Twisted end a connection of which it reads the end itself."""
+        self.soon.append(lambda: writer.connectionLost(Failure(writer.doWrite())))
+
     def removeWriter(self, writer: Any) -> None:
-        """Do nothing: there is never one, as nobody but the pump writes."""
+        """Do nothing: nobody but the pump writes."""
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any) -> Any:
         if delay:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.relay.pumps import LONG, WHOLE, PumpTestCase, with_every_pump
+from tests.relay.pumps import LONG, WHOLE, PumpTestCase, with_every_pump, with_the_native_pump
 from tests.relay.support import (
     BINARY,
     CLOSE,
@@ -389,7 +389,7 @@ class EndTests(PumpTestCase):
         self.assertEqual(len(self.owner.told), 2)
 
 
-@with_every_pump
+@with_the_native_pump
 class NumbersTests(PumpTestCase):
     """What a pump counts."""
 

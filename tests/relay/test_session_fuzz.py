@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.relay.pumps import NATIVE, GroundTestCase, needs_native
+from tests.relay.pumps import NATIVE, TLS, GroundTestCase, needs_native
 from tests.relay.support import (
     BINARY,
     CLOSE,
@@ -212,6 +212,19 @@ class NativeFuzzTests(FuzzTestCase):
     """Anything may happen to the native pump, too."""
 
     lay_ground = NATIVE
+
+    @anything
+    def test_every_session_ends_once_properly_and_in_time(
+        self, route: RouteConfig, happenings: list[tuple[Any, ...]]
+    ) -> None:
+        self.live(route, happenings)
+
+
+@needs_native
+class TLSFuzzTests(FuzzTestCase):
+    """And to the native pump between TLS connections."""
+
+    lay_ground = TLS
 
     @anything
     def test_every_session_ends_once_properly_and_in_time(
