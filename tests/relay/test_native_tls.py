@@ -79,6 +79,59 @@ class TakingOverTests(TLSTestCase):
                 self.settle()
                 self.assertEqual(self.got(UPSTREAM), frame)
 
+    def read_at_once(self, rest: bytes, *records: bytes) -> None:
+        """Let Twisted read a 101 with *rest* behind it, and then more records at once."""
+        upstream = self.transports[UPSTREAM]
+
+        def start(data: bytes) -> None:
+            """Do what a handshake does with a 101."""
+            upstream.protocol.receive = self.pump.received_from(UPSTREAM)
+            self.pump.start(b"", b"", rest)
+
+        upstream.protocol.receive = start
+        for record in (b"HTTP/1.1 101 etc", *records):
+            upstream.peer.send(record)
+
+    def test_records_behind_the_one_that_began_the_session_are_not_lost(self) -> None:
+        upstream = self.transports[UPSTREAM]
+        frames = [frame_from(UPSTREAM, TEXT, b"%d" % each) for each in range(5)]
+        ping, more = frame_from(UPSTREAM, PING, b"p"), frame_from(UPSTREAM, TEXT, b"more")
+        self.read_at_once(
+            frames[0] + frames[1][:1], frames[1][1:] + frames[2], ping + frames[3], frames[4][:2]
+        )
+        upstream.tls.dataReceived(upstream.encrypted())
+        self.assertEqual(self.pump.received(UPSTREAM), len(b"".join(frames)) + len(ping) - 1)
+        self.send(UPSTREAM, frames[4][2:] + more)
+        self.assertEqual(self.got(CLIENT), b"".join(frames) + more)
+        self.assertEqual(self.owner.told, [(UPSTREAM, ping)])
+
+    def test_a_flood_that_began_before_the_pump_is_all_told(self) -> None:
+        upstream = self.transports[UPSTREAM]
+        pings = [frame_from(UPSTREAM, PING, b"%d" % each) for each in range(1500)]
+        self.read_at_once(b"".join(pings[:500]), *pings[500:1000])
+        upstream.tls.dataReceived(upstream.encrypted())
+        self.send(UPSTREAM, *pings[1000:])
+        self.assertEqual(self.owner.told, [(UPSTREAM, each) for each in pings])
+
+    def test_an_end_in_the_read_that_began_the_session_is_an_end(self) -> None:
+        upstream = self.transports[UPSTREAM]
+        first, second = frame_from(UPSTREAM, TEXT, b"first"), frame_from(UPSTREAM, TEXT, b"second")
+        self.read_at_once(first, second)
+        upstream.peer.shutdown()
+        upstream.tls.dataReceived(upstream.encrypted())
+        self.settle()
+        self.assertEqual(self.got(CLIENT), first + second)
+        self.assertEqual(self.owner.told, [(UPSTREAM, "lost")])
+
+    def test_what_comes_for_a_leg_that_was_aborted_meanwhile_is_discarded(self) -> None:
+        upstream = self.transports[UPSTREAM]
+        ping = frame_from(UPSTREAM, PING, b"p")
+        self.owner.on_control = lambda side, frame: self.pump.abort(side)
+        self.read_at_once(b"", ping, ping, ping)
+        upstream.tls.dataReceived(upstream.encrypted())
+        self.settle()
+        self.assertEqual(self.owner.told, [(UPSTREAM, ping), (UPSTREAM, "lost")])
+
 
 @needs_native
 class EndTests(TLSTestCase):

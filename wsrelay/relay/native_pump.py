@@ -11,6 +11,7 @@ of it, and Python hears only of control frames, violations and lost legs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -204,8 +205,17 @@ class NativePump:
         )
 
     def received_from(self, side: Side) -> Callable[[bytes], None]:
-        """Return what takes a read of *side* by the reactor, which does not do that any more."""
-        return discard
+        """
+        Return what takes a read of *side* by the reactor, which does not do that any more.
+
+        But Twisted's TLS, when it has started the session out of a read, goes on to hand
+        over the records that stood behind the one with the 101.
+        """
+        return discard if self._leg(side).tls is None else partial(self._take_over, side)
+
+    def _take_over(self, side: Side, data: bytes) -> None:
+        now = self.reactor.seconds()
+        lib.pump_take_over(self._pump, now, _NUMBERS[side], data, len(data))
 
     def lost(self, side: Side) -> None:
         """Let go of a socket that is closed."""

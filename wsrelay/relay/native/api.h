@@ -35,8 +35,8 @@ struct ws_limits {
 };
 
 /*
- * What a hub tells, always with the pump's owner.  Called inside hub_turn and pump_start
- * only; every other function but those two may be called from it.
+ * What a hub tells, always with the pump's owner.  Called inside hub_turn, pump_start and
+ * pump_take_over only; every other function but those may be called from it.
  */
 typedef void (*told_control)(void *owner, int side, const uint8_t *frame, size_t size);
 typedef void (*told_fault)(void *owner, int side, enum ws_fault fault, uint64_t detail);
@@ -68,6 +68,8 @@ void pump_free(struct pump *pump);
 void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_size,
                const uint8_t *from_client, size_t from_client_size, const uint8_t *from_upstream,
                size_t from_upstream_size);
+/* Take what somebody else had read of a leg already; called after pump_start, outside hub_turn. */
+void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data, size_t size);
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out);
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size);
 void pump_finish(struct pump *pump, int side);

@@ -343,6 +343,24 @@ void leg_take(struct leg *leg, size_t size)
     leg_feed(leg, hub->scratch, held + size);
 }
 
+void leg_take_over(struct leg *leg, const uint8_t *data, size_t size)
+{
+    struct hub *hub = hub_of(leg);
+    size_t held = buffer_size(&leg->held);
+    if (leg->backlog) {
+        leg->received += size;
+        keep(leg, &leg->held, data, size);
+        return;
+    }
+    if (!hub_reserve(hub, held + size)) {
+        leg_lose(leg);
+        return;
+    }
+    memcpy(hub->scratch + held, data, size);
+    leg_take(leg, size);
+    leg_update(leg);
+}
+
 /*
  * Note what a recv of READ_SIZE bytes says of what is left.
  *

@@ -68,6 +68,17 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
     hub_leave(hub);
 }
 
+void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data, size_t size)
+{
+    struct leg *leg = &pump->legs[side];
+    if (leg->gone)
+        return;
+    hub_enter(pump->hub);
+    pump->hub->now = now;
+    leg_take_over(leg, data, size);
+    hub_leave(pump->hub);
+}
+
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out)
 {
     pump->legs[side].tls = (struct tls){ssl, in, out};

@@ -127,6 +127,7 @@ void leg_feed(struct leg *leg, const uint8_t *data, size_t size);
 ssize_t leg_receive(struct leg *leg);
 void leg_was_read(struct leg *leg, ssize_t n);
 void leg_take(struct leg *leg, size_t size);
+void leg_take_over(struct leg *leg, const uint8_t *data, size_t size);
 void leg_lose(struct leg *leg);
 void leg_put(struct leg *leg, const uint8_t *data, size_t size);
 void leg_write(struct leg *leg, const uint8_t *data, size_t size);
