@@ -9,6 +9,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,8 +34,10 @@ from tests.system.support import (
 pytestmark = pytest.mark.peers
 
 MIB = 1024 * 1024
-BUFFERS = 24 * MIB
-"""What the kernel may hold of one direction, in four socket buffers, and some."""
+BUFFERS = 2 * sum(
+    int(Path(f"/proc/sys/net/ipv4/tcp_{kind}mem").read_text().split()[2]) for kind in "rw"
+)
+"""What the kernel may hold of one direction, in four socket buffers."""
 A_SESSION = 512 * 1024
 """What the relay may hold of one session."""
 NOISE = 512 * 1024 if "ASAN_OPTIONS" not in os.environ else 8 * MIB
