@@ -9,6 +9,8 @@ PYTEST_ARGS ?=
 CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
 	-Wno-sign-conversion -Werror -fsyntax-only
 BENCH_ARGS ?=
+CLANG ?= clang
+SECONDS ?= 60
 SANITIZED = build/sanitized
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g
 SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_stacktrace=1 \
@@ -16,7 +18,7 @@ SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_st
 SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
 
-.PHONY: run test sanitize lint types coverage bench clean
+.PHONY: run test sanitize fuzz lint types coverage bench clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -39,11 +41,20 @@ sanitize: $(TOOLS)
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && env $(SANITIZE_ENV) $(SANITIZE_ASAN) PYTHONMALLOC=malloc \
 		$(SANITIZED_PYTEST) tests/wire/test_native_frames.py $(addprefix tests/relay/test_, \
-		native_pump.py pump.py session_close.py session_fuzz.py heartbeat.py)
+		native_pump.py native_tls.py pump.py session_close.py session_fuzz.py heartbeat.py)
 	cd $(SANITIZED) && env $(SANITIZE_ENV) \
 		$(SANITIZE_ASAN):quarantine_size_mb=1:thread_local_quarantine_size_kb=16 \
 		$(SANITIZED_PYTEST) $(addprefix tests/system/test_, \
-		frames.py ends.py leaks.py backpressure.py)
+		frames.py ends.py leaks.py tls.py backpressure.py)
+
+# Any bytes in any pieces for the scanner of frames, with libFuzzer, which clang brings.
+fuzz:
+	mkdir -p build/fuzz/corpus
+	$(CLANG) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		-Iwsrelay/relay/native tests/native/fuzz_frames.c wsrelay/relay/native/frames.c \
+		-o build/fuzz/fuzz_frames
+	build/fuzz/fuzz_frames -max_total_time=$(SECONDS) -max_len=600 \
+		-artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
