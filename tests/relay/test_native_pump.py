@@ -268,10 +268,10 @@ class HoldingTests(NativeTestCase):
 
     def test_not_a_byte_of_what_waits_is_lost_however_much_is_taken_at_a_time(self) -> None:
         self.start()
-        client = self.transports[CLIENT]
-        client.stalled = True
-        self.flood(UPSTREAM)
+        self.transports[CLIENT].stalled = True
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, bytes(60_000)))
         taken = self.pump.sent(CLIENT)  # by the kernel, while nobody reads
+        self.assertGreater(taken, 0)
         for size in range(2 * taken - 3, 2 * taken + 4):
             with self.subTest(size=size):
                 self.setUp()
@@ -293,12 +293,12 @@ class HoldingTests(NativeTestCase):
                 client.stalled = True
                 frame = frame_from(UPSTREAM, BINARY, (LONG * 20)[:size])
                 self.send(UPSTREAM, *[frame] * 4)
-                client.peer_takes(5_000)
+                client.peer_takes(10**6)
                 self.settle()
                 pings = [frame_from(UPSTREAM, PING, b"%d" % each * 20) for each in range(500)]
                 for ping in pings:
                     self.pump.send(CLIENT, ping)
-                client.peer_takes(5_000)
+                client.peer_takes(10**6)
                 self.settle()
                 client.stalled = False
                 self.settle()
@@ -893,6 +893,23 @@ class InsideTests(NativeTestCase):
         gc.collect()
         self.assertEqual([each() for each in known], [None] * 10)
 
+    def test_the_hub_goes_with_pumps_that_were_freed_inside_a_call(self) -> None:
+        gc.collect()
+        before = len(os.listdir("/proc/self/fd"))
+        self.test_a_pump_that_nobody_knows_any_more_is_freed_inside_a_call_of_its_own()
+        self.ground.close()
+        del self.ground, self.pump, self.transports, self.more[:]
+        self._cleanups.clear()
+        gc.collect()
+        self.assertLess(len(os.listdir("/proc/self/fd")), before)
+
+    def test_a_leg_that_was_aborted_at_the_start_is_not_heard(self) -> None:
+        self.owner.on_control = lambda side, frame: self.pump.abort(CLIENT)
+        ping = frame_from(UPSTREAM, PING)
+        self.start(frame_from(CLIENT, PING) + frame_from(CLIENT, TEXT, b"early"), ping)
+        self.assertEqual(self.owner.told, [(UPSTREAM, ping), (CLIENT, "lost")])
+        self.assertEqual(self.got(UPSTREAM), b"")
+
     def test_an_owner_that_fails_is_told_so_while_the_exception_is_handled(self) -> None:
         def fail(*_: Any) -> None:
             raise RuntimeError("broken on purpose")
@@ -992,10 +1009,13 @@ class PatienceTests(NativeTestCase):
         client = self.line.transports[CLIENT]
         text, ping = frame_from(CLIENT, TEXT, b"now"), frame_from(CLIENT, PING, b"soon")
         client.sends_at_once(text)
-        timer = threading.Timer(0.05, client.sends_at_once, [ping])
-        timer.start()
-        self.addCleanup(timer.join)
-        self.ground.hub.turn(20.0)  # ends when Python was told something
+        timers = [threading.Timer(0.05, client.sends_at_once, [ping]) for _ in range(2)]
+        for timer in timers:
+            self.addCleanup(timer.join)
+        self.line.owner.on_control = lambda *_: timers[1].start()
+        timers[0].start()
+        self.ground.hub.turn(10.0)
+        # It ends when Python was told something: the second one is for another turn.
         self.assertEqual(self.line.owner.told, [(CLIENT, ping)])
 
     def test_it_goes_back_when_the_reactor_has_something_else_to_do(self) -> None:
