@@ -154,13 +154,20 @@ class PumpTestCase(GroundTestCase):
         given = self.pump.sent(side) - self.transports[side].unsent
         return self.pump.received(side.other) - int(given)
 
-    def flood(self, side: Side) -> None:
-        """Let a peer send until it is no longer read, which must come soon."""
+    def flood(self, side: Side) -> int:
+        """
+        Let a peer send until it is no longer read, which must come soon.
+
+        :returns: how many bytes it sent, or is about to.
+        """
         frame = frame_from(side, BINARY, LONG)
-        for _ in range(2 * HIGH_WATER // len(frame)):
+        count = 2 * HIGH_WATER // len(frame)
+        for _ in range(count):
             self.send(side, frame)
         self.assertFalse(self.transports[side].reading)
         self.assertTrue(self.pump.is_paused(side))
+        self.assertLess(self.pump.received(side), count * len(frame))
+        return count * len(frame)
 
 
 Case = TypeVar("Case", bound=type[GroundTestCase])

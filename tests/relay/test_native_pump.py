@@ -312,10 +312,11 @@ class HoldingTests(NativeTestCase):
     def test_a_leg_that_is_shut_while_it_is_full_no_longer_stops_the_other(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
-        self.flood(UPSTREAM)
+        sent = self.flood(UPSTREAM)
         self.pump.shut(CLIENT)
         self.assertTrue(self.transports[UPSTREAM].reading)
         self.settle()
+        self.assertEqual(self.pump.received(UPSTREAM), sent)
         self.send(UPSTREAM, frame_from(UPSTREAM, PING))
         self.assertEqual(self.owner.told, [(UPSTREAM, frame_from(UPSTREAM, PING))])
         self.transports[CLIENT].stalled = False
@@ -417,10 +418,12 @@ class BreakingTests(NativeTestCase):
         self.start()
         self.transports[UPSTREAM].stalled = True
         self.flood(CLIENT)
+        read = self.pump.received(CLIENT)
         self.transports[CLIENT].peer_takes_no_more()
         self.pump.send(CLIENT, b"\x89\x00")
         self.settle()
         self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.assertEqual(self.pump.received(CLIENT), read)
 
     def test_calls_for_a_broken_leg_do_nothing(self) -> None:
         self.start()
@@ -697,6 +700,19 @@ class BacklogTests(NativeTestCase):
                 self.settle()
                 told = [(UPSTREAM, each) for each in pings]
                 self.assertEqual(self.owner.told, [*told, (UPSTREAM, "lost")])
+
+    def test_a_backlog_that_waits_is_told_before_a_reset_behind_it(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        ping, frame = frame_from(UPSTREAM, PING), frame_from(UPSTREAM, BINARY, LONG)
+        portion = ping * MAX_CONTROLS
+        self.send(UPSTREAM, portion + frame * 5 + portion * 3)
+        self.assertLess(len(self.owner.told), 4 * MAX_CONTROLS)
+        self.assertTrue(self.pump.is_paused(UPSTREAM))
+        self.transports[UPSTREAM].peer_resets()
+        self.settle()
+        told = [(UPSTREAM, ping)] * (4 * MAX_CONTROLS)
+        self.assertEqual(self.owner.told, [*told, (UPSTREAM, "lost")])
 
     def test_a_backlog_of_a_leg_that_breaks_is_told_too(self) -> None:
         self.start()

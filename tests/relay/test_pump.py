@@ -171,10 +171,11 @@ class FinishTests(PumpTestCase):
     def test_a_finished_leg_that_takes_nothing_no_longer_stops_the_other(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
-        self.flood(UPSTREAM)
+        sent = self.flood(UPSTREAM)
         self.pump.finish(CLIENT)
         self.settle()
         self.assertTrue(self.transports[UPSTREAM].reading)
+        self.assertEqual(self.pump.received(UPSTREAM), sent)
         read, sent = self.pump.received(UPSTREAM), self.pump.sent(CLIENT)
         more = frame_from(UPSTREAM, BINARY, LONG)
         for _ in range(50):
@@ -299,19 +300,22 @@ class FlowTests(PumpTestCase):
     def test_a_leg_that_ends_while_it_is_full_stops_nobody(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
-        self.flood(UPSTREAM)
+        sent = self.flood(UPSTREAM)
         self.transports[CLIENT].peer_resets()
         self.settle()
         self.assertTrue(self.transports[UPSTREAM].reading)
+        self.assertEqual(self.pump.received(UPSTREAM), sent)
+        self.assertFalse(self.pump.is_paused(CLIENT))
         self.assertEqual(self.owner.told, [(CLIENT, "lost")])
 
     def test_a_leg_that_is_aborted_while_it_is_full_stops_nobody(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
-        self.flood(UPSTREAM)
+        sent = self.flood(UPSTREAM)
         self.pump.abort(CLIENT)
         self.assertTrue(self.transports[UPSTREAM].reading)
         self.settle()
+        self.assertEqual(self.pump.received(UPSTREAM), sent)
         self.assertTrue(self.transports[CLIENT].lost)
         self.assertTrue(self.transports[CLIENT].aborted)
 
@@ -369,9 +373,11 @@ class EndTests(PumpTestCase):
     def test_a_leg_that_was_paused_is_read_when_it_is_shut(self) -> None:
         self.start()
         self.transports[UPSTREAM].stalled = True
-        self.flood(CLIENT)
+        sent = self.flood(CLIENT)
         self.pump.shut(CLIENT)
         self.assertTrue(self.transports[CLIENT].reading)
+        self.settle()
+        self.assertEqual(self.pump.received(CLIENT), sent)
 
     def test_calls_for_a_leg_that_is_gone_do_nothing(self) -> None:
         self.start()
