@@ -211,7 +211,7 @@ int hub_turn(struct hub *hub, double now, int reactor, double patience)
         int count = handle_ready(hub);
         if (count <= 0 && !hub->todo)
             break;
-        total += count;
+        total += count > 0 ? count : 0;
         handle_todo(hub);
         if (hub->told || nanoseconds() >= until)
             break;
