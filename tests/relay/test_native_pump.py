@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -65,6 +66,21 @@ class Line:
     def leave(self) -> None:
         for transport in self.transports.values():
             transport.peer_ends()
+
+
+def forget(line: Line) -> None:
+    """Let go of a pump as if both its legs were lost: nobody knows it any more."""
+    pump, line.pump = line.pump, None
+    line.owner.on_control = lambda *_: None
+    for side, transport in line.transports.items():
+        pump.lost(side)
+        transport.protocol.let_go()
+
+
+def epoll_sets() -> int:
+    """Count the epoll sets of this process, one of which each hub has."""
+    descriptors = Path("/proc/self/fd").iterdir()
+    return sum("eventpoll" in os.readlink(each) for each in descriptors if each.is_symlink())
 
 
 class NativeTestCase(PumpTestCase):
@@ -870,14 +886,7 @@ class InsideTests(NativeTestCase):
         line = self.another()
         known = weakref.ref(line.pump)
 
-        def forget(side: Side, frame: bytes) -> None:
-            pump, line.pump = line.pump, None
-            line.owner.on_control = lambda *_: None
-            for each, transport in line.transports.items():
-                pump.lost(each)
-                transport.protocol.let_go()
-
-        line.owner.on_control = forget
+        line.owner.on_control = lambda *_: forget(line)
         second = self.another()
         second.transports[UPSTREAM].sends_at_once(self.read_of(UPSTREAM))
         line.transports[UPSTREAM].sends_at_once(self.read_of(UPSTREAM))
@@ -911,13 +920,17 @@ class InsideTests(NativeTestCase):
 
     def test_the_hub_goes_with_pumps_that_were_freed_inside_a_call(self) -> None:
         gc.collect()
-        before = len(os.listdir("/proc/self/fd"))
-        self.test_a_pump_that_nobody_knows_any_more_is_freed_inside_a_call_of_its_own()
-        self.ground.close()
-        del self.ground, self.pump, self.transports, self.more[:]
-        self._cleanups.clear()
+        before = epoll_sets()
+        ground = type(self).lay_ground(self.clock)
+        line = Line(ground, self.clock)
+        line.owner.on_control = lambda *_, line=line: forget(line)
+        line.transports[CLIENT].sends_at_once(self.read_of(CLIENT))
+        settle(*line.transports.values())
+        self.assertEqual(epoll_sets(), before + 1)
+        ground.close()
+        del ground, line
         gc.collect()
-        self.assertLess(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(epoll_sets(), before)
 
     def test_a_leg_that_was_aborted_at_the_start_is_not_heard(self) -> None:
         self.owner.on_control = lambda side, frame: self.pump.abort(CLIENT)
@@ -985,6 +998,21 @@ class ManyTests(NativeTestCase):
             self.assertEqual(quiet.got(CLIENT), frame * turn)
             self.assertLess(len(flooder.owner.told), 20 * MAX_CONTROLS)
 
+    def test_one_of_many_with_a_backlog_may_leave_and_the_others_go_on(self) -> None:
+        for place in range(5):
+            with self.subTest(place=place):
+                lines = [self.another() for _ in range(5)]
+                ping = frame_from(UPSTREAM, PING)
+                for line in lines:
+                    line.transports[UPSTREAM].sends_at_once(ping * (5 * MAX_CONTROLS))
+                self.hub_turn()
+                for side in Side:
+                    lines[place].pump.abort(side)
+                del lines[place]
+                self.settle()
+                for line in lines:
+                    self.assertEqual(line.owner.told, [(UPSTREAM, ping)] * (5 * MAX_CONTROLS))
+
     def test_a_pump_is_freed_as_soon_as_both_its_legs_are_gone(self) -> None:
         line = self.another()
         known = weakref.ref(line.pump)
@@ -1033,6 +1061,15 @@ class PatienceTests(NativeTestCase):
         self.ground.hub.turn(10.0)
         # It ends when Python was told something: the second one is for another turn.
         self.assertEqual(self.line.owner.told, [(CLIENT, ping)])
+
+    def test_it_does_not_sleep_while_there_is_more_to_read(self) -> None:
+        client, upstream = (self.line.transports[side] for side in Side)
+        upstream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        frames, ping = frame_from(CLIENT, TEXT, bytes(900)) * 120, frame_from(CLIENT, PING)
+        client.sends_at_once(frames + ping)
+        self.ground.hub.turn(10.0)
+        self.assertEqual(self.line.owner.told, [(CLIENT, ping)])
+        self.assertEqual(self.line.pump.received(CLIENT), len(frames + ping))
 
     def test_it_goes_back_when_the_reactor_has_something_else_to_do(self) -> None:
         mine, other = os.pipe()

@@ -11,6 +11,7 @@ from tests.relay.pumps import LIMITS, LONG, TLS, Owner, PumpTestCase, needs_nati
 from tests.relay.support import BINARY, PING, TEXT, connect, frame_from, settle
 from wsrelay.relay.pump import PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
+from wsrelay.wire.frames import MAX_CONTROLS
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 RECORD_HEADER = 5
@@ -110,6 +111,7 @@ class TakingOverTests(TLSTestCase):
         pings = [frame_from(UPSTREAM, PING, b"%d" % each) for each in range(1500)]
         self.read_at_once(b"".join(pings[:500]), *pings[500:1000])
         upstream.tls.dataReceived(upstream.encrypted())
+        self.assertEqual(len(self.owner.told), MAX_CONTROLS, "in portions, like any other")
         self.send(UPSTREAM, *pings[1000:])
         self.assertEqual(self.owner.told, [(UPSTREAM, each) for each in pings])
 
