@@ -358,7 +358,6 @@ void leg_take_over(struct leg *leg, const uint8_t *data, size_t size)
     }
     memcpy(hub->scratch + held, data, size);
     leg_take(leg, size);
-    leg_update(leg);
 }
 
 /*
