@@ -495,8 +495,9 @@ class LongFrameTests(NativeTestCase):
             with self.subTest(side=side):
                 self.setUp()
                 frame, text = self.frame(side), frame_from(side, TEXT, b"behind")
+                self.send(side, frame[:100])
                 self.clock.advance(7)
-                self.send(side, frame[:100], frame[100:-1])
+                self.send(side, frame[100:-1])
                 self.assertEqual(self.got(side.other), frame[:-1])
                 self.assertEqual(self.pump.messages(side), 0)
                 self.assertEqual(self.pump.payload(side), len(LONG) * 60 - 1)

@@ -152,6 +152,20 @@ class EndTests(TLSTestCase):
         self.assertEqual(self.owner.told, [(CLIENT, "lost")])
         self.assertTrue(self.transports[CLIENT].was_told_goodbye)
 
+    def test_what_stands_before_an_end_or_a_fault_in_one_read_is_passed_on(self) -> None:
+        frame = frame_from(CLIENT, TEXT, b"last words")
+        for fault in (b"", b"GET / HTTP/1.1\r\n\r\n"):
+            with self.subTest(fault=fault):
+                self.setUp()
+                client = self.transports[CLIENT]
+                client.peer.send(frame)
+                if not fault:
+                    client.peer.shutdown()
+                client.socket.peer_sends(client.encrypted() + fault)
+                self.settle()
+                self.assertEqual(self.got(UPSTREAM), frame)
+                self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
     def test_an_end_without_a_close_notify_is_an_end(self) -> None:
         self.transports[CLIENT].socket.peer_ends()
         self.settle()
@@ -211,6 +225,7 @@ class EndTests(TLSTestCase):
         self.settle()
         self.assertEqual(old.tls._tlsConnection.total_renegotiations(), handshakes)
         self.assertTrue(old.peer.renegotiate_pending())
+        self.assertTrue(old.alerts, "the peer is told so")
 
     def test_controls_and_their_replies_go_through_tls(self) -> None:
         ping = frame_from(CLIENT, PING, b"x")
