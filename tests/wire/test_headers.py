@@ -36,7 +36,8 @@ def test_fields_come_out_as_they_went_in_but_for_surrounding_whitespace(
     assert len(parsed) == len(pairs)
     for name, _ in pairs:
         namesakes = [value for other, value in parsed if other.lower() == name.lower()]
-        assert parsed.raw(name.decode().swapcase()) == namesakes
+        assert list(parsed.raw(name.decode().swapcase())) == namesakes
+        assert list(parsed.values(name.lower())) == namesakes
         assert parsed.get(name.decode()) == namesakes[0].decode("latin-1")
 
 
@@ -93,12 +94,16 @@ def test_lookups_ignore_case_and_answer_for_absent_names() -> None:
     assert fields.get("absent", "default") == "default"
     assert fields.get_all("absent") == []
     assert list(fields.raw("absent")) == []
-    assert fields.tokens("absent") == []
+    assert fields.tokens("absent") == ()
+    assert "a name no field can have: \u20ac" not in fields
 
 
 def test_tokens_are_those_of_all_fields_of_the_name() -> None:
     fields = headers((b"Connection", b"Keep-Alive ,, \tUpgrade,"), (b"connection", b"X-Own"))
-    assert fields.tokens("Connection") == ["keep-alive", "upgrade", "x-own"]
+    assert fields.tokens("Connection") == ("keep-alive", "upgrade", "x-own")
+    assert fields.lists(b"connection", "x-own")
+    assert not fields.lists(b"connection", "own")
+    assert not fields.lists(b"absent", "x-own")
 
 
 def test_headers_compare_by_their_fields() -> None:

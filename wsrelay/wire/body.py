@@ -191,7 +191,7 @@ def body_reader(response: Response) -> BodyReader:
         length = content_length(headers)
     except FieldError as error:
         raise BadResponse(str(error)) from error
-    encodings = headers.raw("transfer-encoding")
+    encodings = headers.values(b"transfer-encoding")
     if not encodings:
         return UntilCloseBody() if length is None else LengthBody(length)
     if length is not None or response.version == "1.0":

@@ -9,6 +9,7 @@ the next hop needs are written anew, where the first of that name stood.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
 from attrs import frozen
@@ -44,6 +45,7 @@ _SET_BY_RELAY = frozenset(
     }
 )
 _FROM_STRANGER = _SET_BY_RELAY | {b"forwarded"}
+_LENGTH = frozenset({b"content-length"})
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -92,7 +94,7 @@ def upstream_head(
     """
     added = _forwarded_fields(forwarded, request_id)
     own = {b"host": host, b"connection": b"Upgrade", b"upgrade": b"websocket"}
-    dropped = _dropped(request.headers) | (_SET_BY_RELAY if forwarded.trusted else _FROM_STRANGER)
+    dropped = _dropped(request.headers, _SET_BY_RELAY if forwarded.trusted else _FROM_STRANGER)
     if forwarded.trusted:
         dropped -= {b"forwarded"}
     if set_header or remove_header:
@@ -126,7 +128,7 @@ def client_response_head(response: Response) -> bytes:
     """
     own = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
     # RFC 9110, section 8.6: no Content-Length in a 1xx, even if the upstream wrote a zero.
-    dropped = _dropped(response.headers) | {b"content-length"}
+    dropped = _dropped(response.headers, _LENGTH)
     fields = _fields(response.headers, own, dropped)
     return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(fields)
 
@@ -142,7 +144,7 @@ def refusal_head(response: Response, reader: BodyReader) -> bytes:
     """
     own: dict[bytes, bytes] = {}
     connection = b"close"
-    upgrades = response.headers.raw("upgrade")
+    upgrades = response.headers.values(b"upgrade")
     if response.status == 426 and upgrades:
         own[b"upgrade"] = b", ".join(upgrades)
         connection = b"close, Upgrade"
@@ -151,7 +153,7 @@ def refusal_head(response: Response, reader: BodyReader) -> bytes:
         added.insert(0, (b"Content-Length", b"%d" % reader.length))
     elif isinstance(reader, ChunkedBody):
         added.insert(0, (b"Transfer-Encoding", b"chunked"))
-    dropped = _dropped(response.headers) | {b"content-length"}
+    dropped = _dropped(response.headers, _LENGTH)
     fields = _fields(response.headers, own, dropped)
     status_line = b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)
     return b"%b%b%b\r\n" % (status_line, b"".join(fields), _lines(added))
@@ -178,33 +180,33 @@ def own_answer(status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] 
     return b"%b%b\r\n%b" % (status_line, _lines(fields), body)
 
 
-def _dropped(headers: Headers) -> frozenset[bytes]:
-    """Return the lower-case names of those fields that are for this hop only."""
+def _dropped(headers: Headers, more: frozenset[bytes]) -> frozenset[bytes]:
+    """Return *more*, and the lower-case names of those fields that are for this hop only."""
+    return _with_listed(headers.tokens("connection"), more)
+
+
+@lru_cache(maxsize=64)  # nearly all heads list Upgrade and nothing else
+def _with_listed(listed: tuple[str, ...], more: frozenset[bytes]) -> frozenset[bytes]:
     # Sec-WebSocket-* are end to end here: a peer that lists one must not break the handshake.
-    listed = {
-        name.encode("latin-1")
-        for name in headers.tokens("connection")
-        if not name.startswith("sec-websocket-")
-    }
-    return _HOP_BY_HOP | listed
+    hops = [name.encode("latin-1") for name in listed if not name.startswith("sec-websocket-")]
+    return _HOP_BY_HOP.union(hops, more)
 
 
 def _fields(headers: Headers, own: dict[bytes, bytes], dropped: frozenset[bytes]) -> list[bytes]:
     """
-    Return the lines to pass on.
+    Return the lines to pass on, in pieces.
 
     :param own: lower-case names and values of the relay's: each is written once,
         where its first namesake stood.  It goes before *dropped*.
     :param dropped: lower-case names of what does not pass.
     """
-    lines = []
+    lines: list[bytes] = []
     for name, value in headers:
         lower = name.lower()
-        mine = own.pop(lower, None)
-        if mine is not None:
-            lines.append(b"%b: %b\r\n" % (name, mine))
+        if lower in own:
+            lines += (name, b": ", own.pop(lower), b"\r\n")
         elif lower not in dropped and lower.replace(b"_", b"-") not in dropped:
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines += (name, b": ", value, b"\r\n")
     return lines
 
 

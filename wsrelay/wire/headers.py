@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -50,22 +51,27 @@ class Headers:
 
     Iterating yields ``(name, value)`` pairs of bytes, names in the case in
     which they came.  Lookups ignore the case of names and yield text decoded
-    as ISO-8859-1, so that any byte survives.
+    as ISO-8859-1, so that any byte survives; `values` is for the relay itself.
     """
 
     _pairs: tuple[tuple[bytes, bytes], ...] = ()
-    _index: dict[str, list[bytes]] = field(init=False, eq=False, repr=False)
+    _index: dict[bytes, tuple[bytes, ...]] = field(init=False, eq=False, repr=False)
 
     @_index.default
-    def _make_index(self) -> dict[str, list[bytes]]:
-        index: dict[str, list[bytes]] = {}
+    def _make_index(self) -> dict[bytes, tuple[bytes, ...]]:
+        index: dict[bytes, tuple[bytes, ...]] = {}
         for name, value in self._pairs:
-            index.setdefault(name.decode("latin-1").lower(), []).append(value)
+            lower = name.lower()
+            index[lower] = (*index[lower], value) if lower in index else (value,)
         return index
+
+    def values(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the values of all fields called *name*, which is in lower case."""
+        return self._index.get(name, ())
 
     def raw(self, name: str) -> Sequence[bytes]:
         """Return the values of all fields called *name*, as bytes."""
-        return self._index.get(name.lower(), ())
+        return self._index.get(_key(name), ())
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the value of the first field called *name*, or *default*."""
@@ -76,23 +82,37 @@ class Headers:
         """Return the values of all fields called *name*, one for each field."""
         return [value.decode("latin-1") for value in self.raw(name)]
 
-    def tokens(self, name: str) -> list[str]:
+    def tokens(self, name: str) -> tuple[str, ...]:
         """Return the elements of the lists in all fields called *name*, in lower case."""
-        parts = b",".join(self.raw(name)).decode("latin-1").lower().split(",")
-        return [token for part in parts if (token := part.strip(" \t"))]
+        return _elements(b",".join(self.raw(name)))
+
+    def lists(self, name: bytes, token: str) -> bool:
+        """Return whether *token* is an element of the fields *name*; both in lower case."""
+        return token in _elements(b",".join(self.values(name)))
 
     def __getitem__(self, name: str) -> str:
         """Return the value of the first field called *name*; KeyError: there is none."""
-        return self._index[name.lower()][0].decode("latin-1")
+        return self._index[_key(name)][0].decode("latin-1")
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._index
+        return _key(name) in self._index
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._pairs)
+
+
+def _key(name: str) -> bytes:
+    # What no field can be called becomes "?", which none can have in its name either.
+    return name.lower().encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=64)  # it is mostly Upgrade and websocket, asked for over and over
+def _elements(text: bytes) -> tuple[str, ...]:
+    parts = text.decode("latin-1").lower().split(",")
+    return tuple([token for part in parts if (token := part.strip(" \t"))])
 
 
 def parse_fields(block: bytes) -> Headers:
@@ -137,7 +157,7 @@ def content_length(headers: Headers) -> int | None:
     :raises FieldError: a value is no number of at most 18 digits, or several
         fields differ (RFC 9112, section 6.3).
     """
-    values = headers.raw("content-length")
+    values = headers.values(b"content-length")
     if not values:
         return None
     if _LENGTH.fullmatch(values[0]) is None or any(value != values[0] for value in values):
@@ -151,7 +171,7 @@ def extension_names(headers: Headers) -> tuple[str, ...]:
 
     :raises FieldError: a field breaks the grammar of RFC 6455, section 9.1.
     """
-    text = b",".join(headers.raw("sec-websocket-extensions"))
+    text = b",".join(headers.values(b"sec-websocket-extensions"))
     names = []
     end = 0
     while end < len(text):

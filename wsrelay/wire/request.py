@@ -9,6 +9,7 @@ no upstream is made to see another request than the one the relay judged.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from attrs import frozen
@@ -76,9 +77,9 @@ class Request:
         """Whether this is an attempt at a websocket handshake, good or bad."""
         headers = self.headers
         return (
-            "sec-websocket-key" in headers
-            or "sec-websocket-version" in headers
-            or "websocket" in headers.tokens("upgrade")
+            bool(headers.values(b"sec-websocket-key"))
+            or bool(headers.values(b"sec-websocket-version"))
+            or headers.lists(b"upgrade", "websocket")
         )
 
 
@@ -146,8 +147,8 @@ def _parse_headers(block: bytes) -> Headers:
 
 def _check_framing(headers: Headers, version: str) -> None:
     """Refuse a request whose end two parsers could see in two places (RFC 9112, section 6)."""
-    lengths = headers.raw("content-length")
-    encodings = headers.raw("transfer-encoding")
+    lengths = headers.values(b"content-length")
+    encodings = headers.values(b"transfer-encoding")
     try:
         content_length(headers)
     except FieldError as error:
@@ -177,7 +178,7 @@ def _origin_form(target: bytes) -> tuple[bytes, bytes | None]:
 
 def _find_host(headers: Headers, version: str, authority: bytes | None) -> bytes:
     """Return the Host of a request; empty only for HTTP/1.0 (RFC 9112, section 3.2)."""
-    values = headers.raw("host")
+    values = headers.values(b"host")
     if len(values) > 1 or (version == "1.1" and not values):
         raise BadRequest(400, "Host is missing or there more than once; send it once.")
     if authority is not None and values and authority.lower() != values[0].lower():
@@ -188,6 +189,7 @@ def _find_host(headers: Headers, version: str, authority: bytes | None) -> bytes
     return host or b""
 
 
+@lru_cache(maxsize=64)  # a relay has few names
 def _parse_host(value: bytes) -> str:
     match = _HOST.fullmatch(value)
     if match is None or int(match[2] or 0) > 65535 or not _is_address_good(match[1]):
@@ -214,7 +216,7 @@ def check_handshake(request: Request) -> Offer:
     _check_upgrade(request)
     headers = request.headers
     _check_version(headers)
-    keys = headers.raw("sec-websocket-key")
+    keys = headers.values(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise BadRequest(400, "Sec-WebSocket-Key is not 16 bytes in base64; send one such key.")
     _check_no_body(headers)
@@ -228,14 +230,14 @@ def check_handshake(request: Request) -> Offer:
 def _check_upgrade(request: Request) -> None:
     if request.method != "GET" or request.version != "1.1":
         raise BadRequest(400, "A websocket handshake is a GET of HTTP/1.1; send it so.")
-    if "websocket" not in request.headers.tokens("upgrade"):
+    if not request.headers.lists(b"upgrade", "websocket"):
         raise BadRequest(400, "Upgrade does not list websocket; send 'Upgrade: websocket'.")
-    if "upgrade" not in request.headers.tokens("connection"):
+    if not request.headers.lists(b"connection", "upgrade"):
         raise BadRequest(400, "Connection does not list Upgrade; send 'Connection: Upgrade'.")
 
 
 def _check_version(headers: Headers) -> None:
-    versions = headers.raw("sec-websocket-version")
+    versions = headers.values(b"sec-websocket-version")
     if not versions:
         raise BadRequest(400, "Sec-WebSocket-Version is missing; send 13.")
     if len(versions) > 1 or versions[0] != b"13":
@@ -247,15 +249,18 @@ def _check_version(headers: Headers) -> None:
 
 
 def _check_no_body(headers: Headers) -> None:
-    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+    length = headers.values(b"content-length") or (b"0",)
+    if headers.values(b"transfer-encoding") or length[0] != b"0":
         raise BadRequest(400, "A websocket handshake has no body; send it without one.")
-    if "expect" in headers:
+    if headers.values(b"expect"):
         raise BadRequest(400, "Nothing can be expected of a websocket handshake; remove Expect.")
 
 
 def _subprotocols(headers: Headers) -> tuple[str, ...]:
     """Return the offered subprotocols; they may stand in several fields (section 11.3.4)."""
-    text = b",".join(headers.raw("sec-websocket-protocol"))
+    text = b",".join(headers.values(b"sec-websocket-protocol"))
+    if not text:
+        return ()
     names = [name for part in text.split(b",") if (name := part.strip(b" \t"))]
     if len(set(names)) != len(names) or not all(map(_TOKEN.fullmatch, names)):
         raise BadRequest(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha1
 
 from attrs import frozen
@@ -59,11 +60,16 @@ def parse_response(head: bytes) -> Response:
     if not head.endswith(b"\r\n\r\n"):
         raise BadResponse("The response's head does not end with an empty line.")
     line, _, rest = head.partition(b"\r\n")
+    version, status, reason = _parse_status_line(line)
+    return Response(status, reason, _parse_headers(rest[:-2]), version)
+
+
+@lru_cache(maxsize=64)  # nearly always the one of a 101
+def _parse_status_line(line: bytes) -> tuple[str, int, bytes]:
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise BadResponse("The status line is not 'HTTP/1.1 status reason'.")
-    headers = _parse_headers(rest[:-2])
-    return Response(int(match[2]), match[3] or b"", headers, match[1].decode("ascii"))
+    return match[1].decode("ascii"), int(match[2]), match[3] or b""
 
 
 def _parse_headers(block: bytes) -> Headers:
@@ -78,7 +84,7 @@ def _parse_headers(block: bytes) -> Headers:
 
 def accept_key(key: bytes) -> bytes:
     """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, section 4.2.2)."""
-    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+    return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def check_switching(
@@ -96,11 +102,11 @@ def check_switching(
     headers = response.headers
     if response.status != 101 or response.version != "1.1":
         raise BadResponse("The response is no HTTP/1.1 101.")
-    if headers.tokens("upgrade") != ["websocket"]:
+    if headers.tokens("upgrade") != ("websocket",):
         raise BadResponse("The 101's Upgrade is not 'websocket'.")
-    if "upgrade" not in headers.tokens("connection"):
+    if not headers.lists(b"connection", "upgrade"):
         raise BadResponse("The 101's Connection does not list 'Upgrade'.")
-    if headers.raw("sec-websocket-accept") != [accept_key(key)]:
+    if headers.values(b"sec-websocket-accept") != (accept_key(key),):
         raise BadResponse("The 101's Sec-WebSocket-Accept does not answer the key it was sent.")
     _check_no_body(headers)
     _check_subprotocol(headers, subprotocols)
@@ -113,13 +119,13 @@ def _check_no_body(headers: Headers) -> None:
     except FieldError as error:
         raise BadResponse(str(error)) from error
     # A 101 must not have Content-Length at all, but some servers write a zero.
-    if length or "transfer-encoding" in headers:
+    if length or headers.values(b"transfer-encoding"):
         raise BadResponse("The 101 announces a body, which it cannot have.")
 
 
 def _check_subprotocol(headers: Headers, offered: Sequence[str]) -> None:
-    chosen = headers.get_all("sec-websocket-protocol")
-    if len(chosen) > 1 or not set(chosen) <= set(offered):
+    chosen = headers.values(b"sec-websocket-protocol")
+    if len(chosen) > 1 or (chosen and chosen[0].decode("latin-1") not in offered):
         raise BadResponse("The 101's Sec-WebSocket-Protocol is not one of those offered.")
 
 
