@@ -62,10 +62,6 @@ class Heartbeat:
     _sent_at: float = field(default=0.0, init=False)
     _seen: _Signs = field(default=_Signs(0, 0, 0, False), init=False)
 
-    def start(self) -> None:
-        """Begin; the first ping may come early, the others keep their distance."""
-        self._timer = self.reactor.callLater(self.interval * random.uniform(0.4, 1.0), self._ping)
-
     def stop(self) -> None:
         """Ping no more."""
         timer, self._timer = self._timer, None
@@ -84,10 +80,11 @@ class Heartbeat:
             return payload.startswith(_MARK) and len(payload) == 12
         self.owner.rtt_measured(self.side, self.reactor.seconds() - self._sent_at)
         self.stop()
-        self._timer = self.reactor.callLater(self.interval * random.uniform(0.8, 1.0), self._ping)
+        self._timer = self.reactor.callLater(self.interval * random.uniform(0.8, 1.0), self.ping)
         return True
 
-    def _ping(self) -> None:
+    def ping(self) -> None:
+        """Send a ping: the first when the session says so, the others in a rhythm of its own."""
         self._payload = _MARK + random.getrandbits(32).to_bytes(4, "big")
         self._sent_at = self.reactor.seconds()
         self.send_ping(self._payload)

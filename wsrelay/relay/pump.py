@@ -27,10 +27,11 @@ class Side(Enum):
 
     __hash__ = object.__hash__  # Enum's own is written in Python, and hashes the name
 
-    @property
-    def other(self) -> Side:
-        """The side across the session."""
-        return Side.UPSTREAM if self is Side.CLIENT else Side.CLIENT
+    other: Side
+    """The side across the session."""
+
+
+Side.CLIENT.other, Side.UPSTREAM.other = Side.UPSTREAM, Side.CLIENT
 
 
 class PumpOwner(Protocol):

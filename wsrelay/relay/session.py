@@ -15,6 +15,7 @@ The rules of the end, in one place:
 
 from __future__ import annotations
 
+import random
 from typing import Final, Protocol
 
 from attrs import define, field, frozen
@@ -56,9 +57,13 @@ class SessionObserver(Protocol):
 
 
 @define(eq=False)
-class _End:
-    """How far one leg's closing handshake is."""
+class _Half:
+    """One leg of a session, and how far its closing handshake is."""
 
+    side: Side
+    leg: ClientLeg | UpstreamLeg
+    heart: Heartbeat | None = None
+    words: tuple[int | None, bytes] | None = None  # of the close frame that it sent
     told: bool = False  # it was sent a close frame
     heard: bool = False  # it sent one, or will not be heard any more
     shut: bool = False  # its transport is ending
@@ -83,13 +88,11 @@ class Session:
     """Seconds of the last ping and pong on each leg, once there was one."""
     opened_at: float = field(init=False)
     pump: Pump = field(init=False)
-    _legs: dict[Side, ClientLeg | UpstreamLeg] = field(init=False)
-    _ends: dict[Side, _End] = field(init=False)
-    _hearts: dict[Side, Heartbeat] = field(factory=dict, init=False)
+    _halves: dict[Side, _Half] = field(init=False)
+    _ping_timer: IDelayedCall | None = field(default=None, init=False)  # for the first ones
     _idle_timer: IDelayedCall | None = field(default=None, init=False)
     _close_timer: IDelayedCall | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
-    _last_words: dict[Side, tuple[int | None, bytes]] = field(factory=dict, init=False)
 
     def join(
         self,
@@ -101,25 +104,21 @@ class Session:
         """Put the pump and the two Autobahn legs between the transports."""
         self.opened_at = self.reactor.seconds()
         self.pump = make_pump(self, client, upstream, options, self.reactor)
-        self._legs = {Side.CLIENT: ClientLeg(), Side.UPSTREAM: UpstreamLeg()}
-        self._ends = {Side.CLIENT: _End(), Side.UPSTREAM: _End()}
-        for leg in self._legs.values():
-            leg.open(self)
+        near, far = ClientLeg(), UpstreamLeg()
+        near.open(self)
+        far.open(self)
+        self._halves = {
+            Side.CLIENT: _Half(Side.CLIENT, near),
+            Side.UPSTREAM: _Half(Side.UPSTREAM, far),
+        }
 
     def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
         """Begin, with the client's 101 and what arrived behind the request and the 101."""
         if self.route.keepalive is not None:
-            for side, leg in self._legs.items():
-                self._hearts[side] = heart = Heartbeat(
-                    self.reactor,
-                    self.pump,
-                    side,
-                    self.route.keepalive,
-                    self.route.keepalive_timeout,
-                    leg.sendPing,
-                    self,
-                )
-                heart.start()
+            # The first pings may come early; from then on each leg has a rhythm of its own.
+            self._ping_timer = self.reactor.callLater(
+                self.route.keepalive * random.uniform(0.4, 1.0), self._begin_pings
+            )
         if self.route.idle_timeout is not None:
             self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
         self.pump.start(head, from_client, from_upstream)
@@ -129,19 +128,21 @@ class Session:
     def control_received(self, side: Side, frame: bytes) -> None:
         """Let Autobahn read a control frame; its failure ends this session only."""
         try:
-            self._legs[side].dataReceived(frame)
+            self._halves[side].leg.dataReceived(frame)
         except Exception:
             log.failure("session {id}: a control frame could not be handled", id=self.id)
             self.close(close.INTERNAL_ERROR, "internal error", "error")
 
     def violated(self, side: Side, violation: Violation) -> None:
         """Close the violator's leg with the code it earned, the other with that of a loss."""
-        self._ends[side].heard = True
-        self._last_words.pop(side, None)
-        self._begin_end(Cause(violation.code, violation.reason, f"relay:{_word(violation, side)}"))
+        half = self._halves[side]
+        half.heard = True
+        half.words = None
+        self._begin_end(violation.code, violation.reason, f"relay:{_word(violation, side)}")
         reason = close.encode_reason(violation.reason)
-        self._tell(side, violation.code, reason)
-        self._tell(side.other, LOST_CODE[side], _lost_reason(side, "broke the protocol"))
+        self._tell(half, violation.code, reason)
+        far = self._halves[side.other]
+        self._tell(far, LOST_CODE[side], _lost_reason(side, "broke the protocol"))
         self._settle()
 
     def pump_failed(self) -> None:
@@ -151,17 +152,16 @@ class Session:
 
     def leg_lost(self, side: Side) -> None:
         """Say goodbye to the other leg when one has ended."""
-        end, other = self._ends[side], self._ends[side.other]
-        end.gone = end.heard = True
-        self._legs[side].end()
-        self._begin_end(Cause(close.ABNORMAL, "connection lost", side.value))
-        if not other.gone:
-            if self.pump.is_cut(side.other):
-                self.pump.abort(side.other)
-            elif side.other in self._last_words:
-                self._tell(side.other, *self._last_words[side.other])
-            else:
-                self._tell(side.other, LOST_CODE[side], _lost_reason(side, "is gone"))
+        half, far = self._halves[side], self._halves[side.other]
+        half.gone = half.heard = True
+        half.leg.end()
+        self._begin_end(close.ABNORMAL, "connection lost", side.value)
+        if not far.gone and self.pump.is_cut(far.side):
+            self.pump.abort(far.side)
+        elif far.words is not None:
+            self._tell(far, *far.words)
+        else:
+            self._tell(far, LOST_CODE[side], _lost_reason(side, "is gone"))
         self._settle()
 
     # told by the Autobahn legs
@@ -173,24 +173,23 @@ class Session:
     def ping_received(self, side: Side, payload: bytes) -> None:
         """Relay a peer's ping, or answer it where the route says so."""
         if self.route.ping == "answer":
-            self._legs[side].sendPong(payload)
+            self._halves[side].leg.sendPong(payload)
         else:
-            self._legs[side.other].sendPing(payload)
+            self._halves[side.other].leg.sendPing(payload)
 
     def pong_received(self, side: Side, payload: bytes) -> None:
         """Relay a pong, unless it answers a ping of the relay's own."""
-        heart = self._hearts.get(side)
+        heart = self._halves[side].heart
         if heart is None or not heart.pong_received(payload):
-            self._legs[side.other].sendPong(payload)
+            self._halves[side.other].leg.sendPong(payload)
 
     def close_received(self, side: Side, code: int | None, reason: bytes) -> None:
         """Forward a close frame; the other side's answer comes back the same way."""
-        self._ends[side].heard = True
-        self._last_words[side] = (code, reason)
-        self._begin_end(
-            Cause(close.NO_STATUS if code is None else code, reason.decode(), side.value)
-        )
-        self._tell(side.other, code, reason)
+        half = self._halves[side]
+        half.heard = True
+        half.words = (code, reason)
+        self._begin_end(close.NO_STATUS if code is None else code, reason.decode(), side.value)
+        self._tell(self._halves[side.other], code, reason)
         self._settle()
 
     # told by the relay
@@ -205,15 +204,15 @@ class Session:
         """
         if self.cause is not None:
             return
-        self._begin_end(Cause(code, reason, f"relay:{why}"))
+        self._begin_end(code, reason, f"relay:{why}")
         encoded = close.encode_reason(reason)
-        for side in Side:
-            self._tell(side, code, encoded)
+        for half in self._halves.values():
+            self._tell(half, code, encoded)
         self._settle()
 
     def abort(self) -> None:
         """End both legs at once."""
-        self._begin_end(Cause(close.ABNORMAL, "aborted", "relay:abort"))
+        self._begin_end(close.ABNORMAL, "aborted", "relay:abort")
         for side in Side:
             self.pump.abort(side)
 
@@ -228,6 +227,16 @@ class Session:
     def pong_late(self, side: Side) -> None:
         """End the session with a leg that seems dead."""
         self.close(close.INTERNAL_ERROR, f"no pong from the {side.value}", "pong")
+
+    def _begin_pings(self) -> None:
+        self._ping_timer = None
+        interval, timeout = self.route.keepalive, self.route.keepalive_timeout
+        assert interval is not None
+        for side, half in self._halves.items():
+            half.heart = Heartbeat(
+                self.reactor, self.pump, side, interval, timeout, half.leg.sendPing, self
+            )
+            half.heart.ping()
 
     def _check_idle(self) -> None:
         idle_timeout = self.route.idle_timeout
@@ -244,8 +253,9 @@ class Session:
         self._close_timer = self.reactor.callLater(
             self.route.close_timeout * (1 - ANSWER_SHARE), self._close_time_over
         )
-        for side, words in self._last_words.items():
-            self._tell(side, *words)
+        for half in self._halves.values():
+            if half.words is not None:
+                self._tell(half, *half.words)
         self._settle()
 
     def _close_time_over(self) -> None:
@@ -255,37 +265,40 @@ class Session:
 
     # the end
 
-    def _begin_end(self, cause: Cause) -> None:
+    def _begin_end(self, code: int, reason: str, initiator: str) -> None:
+        """Note the cause, if it is the first one, and give the end its time."""
         if self.cause is not None:
             return
-        self.cause = cause
-        for heart in self._hearts.values():
-            heart.stop()
+        self.cause = Cause(code, reason, initiator)
+        for half in self._halves.values():
+            if half.heart is not None:
+                half.heart.stop()
+        _cancel(self._ping_timer)
         _cancel(self._idle_timer)
         self._close_timer = self.reactor.callLater(
             self.route.close_timeout * ANSWER_SHARE, self._answer_time_over
         )
 
-    def _tell(self, side: Side, code: int | None, reason: bytes) -> None:
+    def _tell(self, half: _Half, code: int | None, reason: bytes) -> None:
         """Send the one close frame that a leg gets."""
-        end = self._ends[side]
-        if end.told or end.gone:
+        if half.told or half.gone:
             return
-        end.told = True
-        self._legs[side].say_close(code, reason)
-        self.pump.finish(side)
+        half.told = True
+        half.leg.say_close(code, reason)
+        self.pump.finish(half.side)
 
     def _settle(self) -> None:
         """End the transports whose closing handshake is over, and the session after both."""
-        for side, end in self._ends.items():
-            if not (end.told and end.heard) or end.shut or end.gone:
+        near, far = self._halves.values()
+        for half in (near, far):
+            if not (half.told and half.heard) or half.shut or half.gone:
                 continue
             # RFC 6455 section 7.1.1: the server ends the TCP connection first.  A
             # violator is not waited for: what it still sends could be anything.
-            if side is Side.CLIENT or side not in self._last_words:
-                end.shut = True
-                self.pump.shut(side)
-        if all(end.gone for end in self._ends.values()) and not self._over:
+            if half is near or half.words is None:
+                half.shut = True
+                self.pump.shut(half.side)
+        if near.gone and far.gone and not self._over:
             self._over = True
             _cancel(self._close_timer)
             self.ended(self)
