@@ -112,8 +112,9 @@ class _Leg:
         self.sendCloseFrame(code, reason or None)  # type: ignore[attr-defined]
 
     def end(self) -> None:
-        """Write nothing more: the transport has ended."""
+        """Write nothing more, and let go of the owner: the transport has ended."""
         self.state = WebSocketProtocol.STATE_CLOSED
+        del self.owner  # a circle, which would have to wait for the garbage collector
 
     def onPing(self, payload: bytes) -> None:
         """Hand a ping to the session, which answers it or relays it."""

@@ -168,7 +168,7 @@ class NativePump:
     """Joins two sockets; see `wsrelay.relay.pump.Pump` for every method."""
 
     hub: NativeHub
-    owner: PumpOwner
+    owner: PumpOwner = field(repr=False)  # until both legs are gone
     legs: Any  # of the client and of the upstream
     options: PumpOptions
     reactor: IReactorTime
@@ -226,6 +226,7 @@ class NativePump:
         self.owner.leg_lost(side)
         if len(self._lost) == 2:
             self._handle = None
+            del self.owner  # a circle
             if self._has_begun:
                 self.hub.ended()
 

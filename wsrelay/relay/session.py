@@ -300,6 +300,7 @@ class Session:
                 self.pump.shut(half.side)
         if near.gone and far.gone and not self._over:
             self._over = True
+            near.heart = far.heart = None  # circles, as in `_Leg.end`
             _cancel(self._close_timer)
             self.ended(self)
 
