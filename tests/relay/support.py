@@ -40,6 +40,7 @@ __all__ = [
     "close_payload",
     "data_of",
     "frames_in",
+    "is_tuned",
     "settle",
 ]
 
@@ -230,6 +231,12 @@ class FakeTransport:
         self.producer = None
         self._producer_paused = False
         self.protocol.connectionLost(reason)
+
+
+def is_tuned(connection: socket.socket) -> bool:
+    """Say whether small frames leave at once, and a silent loss is noticed."""
+    options = (socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return all(connection.getsockopt(*option) for option in options)
 
 
 def settle(*transports: Any) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from tests.relay.support import is_tuned
 from wsrelay.relay import dialling
 from wsrelay.relay.dialling import connect
 
@@ -101,6 +102,7 @@ def test_an_upstream_on_this_machine_is_connected_at_once(
     assert connecting.made == 1
     assert connecting.cancel is None
     assert (reactor.getReaders(), reactor.getWriters()) == ([transport], [])
+    assert is_tuned(transport.socket)
     let_go(connecting)
 
 

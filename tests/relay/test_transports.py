@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from tests.relay.support import HUNG_UP, QUIET
+from tests.relay.support import HUNG_UP, QUIET, is_tuned
 from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, write_first
 
 
@@ -173,9 +173,17 @@ def test_a_port_accepts_clients_with_the_relays_transport() -> None:
             peer = transport.getPeer()
             assert (peer.host, peer.port) == client.getsockname()
             assert transport.getHost() == port.getHost()
+            assert is_tuned(transport.socket)
         transport.connectionLost(Failure(CONNECTION_DONE))
     finally:
         port.connectionLost(Failure(CONNECTION_DONE))
+
+
+def test_closing_a_transport_sends_what_was_written_and_then_the_end(wire: Wire) -> None:
+    write_first(wire.transport, b"goodbye")
+    wire.transport.connectionLost(Failure(CONNECTION_DONE))
+    assert wire.peer.recv(100) == b"goodbye"
+    assert wire.peer.recv(100) == b""
 
 
 def test_a_unix_port_keeps_its_own_transport() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,10 +44,11 @@ class ClientConnection(Connection):
 
     left: Callable[[], None]
 
-    def __init__(self, relay: Relay, listener: Listener) -> None:
-        self.id = secrets.token_hex(8)
+    def __init__(self, relay: Relay, listener: Listener, address: IAddress | None) -> None:
+        self.id = random.getrandbits(64).to_bytes(8, "big").hex()
         self.relay = relay
         self.listener = listener
+        self.address = address  # the other end's
         self.receive = self._receive_head
         self.lost = self._lost_early
         self.left = nobody
@@ -60,7 +61,7 @@ class ClientConnection(Connection):
     @property
     def peer(self) -> tuple[str | None, int]:
         """The address and port of the connection's other end; None and 0 on a unix socket."""
-        address = self.transport.getPeer()
+        address = self.address
         if isinstance(address, IPv4Address | IPv6Address):
             return address.host, address.port
         return None, 0
@@ -198,4 +199,4 @@ class Listener(Factory):
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
-        return ClientConnection(self.relay, self)
+        return ClientConnection(self.relay, self, addr)

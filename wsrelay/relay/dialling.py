@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsrelay.relay.transports import TCPTransport
+from wsrelay.relay.transports import TCPTransport, tune
 
 _UNDECIDED: Final = (EINPROGRESS, EALREADY, EWOULDBLOCK)
 
@@ -60,6 +60,7 @@ def _conclude(
     reactor: Any, dialling: socket, address: tuple[str, int], outcome: int, protocol: Any
 ) -> None:
     if outcome in (0, EISCONN):
+        tune(dialling)
         protocol.makeConnection(TCPTransport(dialling, address, protocol, reactor))
         return
     dialling.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from socket import socket
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY, socket
 from typing import Any
 
 from twisted.internet import tcp
@@ -54,7 +54,10 @@ class Connection(Protocol):
     @override
     def connectionMade(self) -> None:
         self.is_made = True
-        if ITCPTransport.providedBy(self.transport):
+        # Those that are tuned already are neither asked nor told.
+        if not isinstance(self.transport, TCPTransport) and ITCPTransport.providedBy(
+            self.transport
+        ):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
 
@@ -95,6 +98,8 @@ class TCPTransport(tcp.Connection):
     """
 
     logstr = "wsrelay"
+    # Nobody else holds the socket: to close it ends the connection.
+    _shouldShutdown = False  # noqa: N815  read by Twisted
 
     def __init__(
         self, connected: socket, peer: tuple[Any, ...], protocol: IProtocol, reactor: Any
@@ -126,6 +131,12 @@ def _address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     return kind("TCP", *name)
 
 
+def tune(connection: socket) -> None:
+    """Have a TCP connection send small frames at once, and notice a peer that is gone."""
+    connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+
+
 def make_lean(port: object) -> None:
     """Let a listening port of Twisted's make a `TCPTransport` of each client it accepts."""
     if isinstance(port, tcp.Port) and port.transport is tcp.Server:
@@ -137,6 +148,7 @@ def _accepted(
     accepted: socket, protocol: IProtocol, peer: tuple[Any, ...], *rest: Any
 ) -> TCPTransport:
     _port, _number, reactor = rest
+    tune(accepted)
     return TCPTransport(accepted, peer, protocol, reactor)
 
 
