@@ -14,15 +14,18 @@ session has timers of its own.
 from __future__ import annotations
 
 import random
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.websocket.protocol import FrameHeader, WebSocketProtocol
 from typing_extensions import override
 
 from wsrelay.relay.pump import Side
 from wsrelay.wire.close import INVALID_PAYLOAD, PROTOCOL_ERROR, is_valid_code
-from wsrelay.wire.frames import Violation, encode_frame, unmasked
+from wsrelay.wire.frames import CLOSE, PING, PONG, Violation, encode_frame, xor
+
+_HEADERS: Final = {opcode: FrameHeader(opcode, True, 0, 0, "") for opcode in (CLOSE, PING, PONG)}
+"""What Autobahn looks up of a control frame whose payload is complete: the opcode."""
 
 
 class LegOwner(Protocol):
@@ -82,7 +85,8 @@ class _Leg:
 
     side: ClassVar[Side]
     owner: LegOwner
-    data: bytes
+    state: int
+    control_frame_data: list[bytes]
 
     def __init__(self) -> None:
         """Make a leg that is not open yet; Autobahn's own constructor has nothing for it."""
@@ -97,9 +101,17 @@ class _Leg:
         self.state = WebSocketProtocol.STATE_OPEN
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a whole control frame; Autobahn's own method formats it for a debug log, too."""
-        self.data = unmasked(data) if self.side is Side.CLIENT else data
-        self.consumeData()  # type: ignore[attr-defined]
+        """
+        Read a whole control frame, whose header the pump has checked.
+
+        Autobahn's own method takes bytes as they come, and formats them for a debug log.
+        """
+        if self.state == WebSocketProtocol.STATE_CLOSED:
+            return
+        payload = xor(data[6:], data[2:6]) if self.side is Side.CLIENT else data[2:]
+        self.current_frame = _HEADERS[data[0] & 15]
+        self.control_frame_data = [payload]
+        self.processControlFrame()  # type: ignore[attr-defined]
 
     def sendFrame(self, opcode: int, payload: bytes = b"") -> None:
         """Send what Autobahn decided to; its own method formats it for a debug log, too."""

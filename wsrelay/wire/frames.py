@@ -345,11 +345,6 @@ def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool 
     return head + mask + (xor(payload, mask) if mask else payload)
 
 
-def unmasked(control: bytes) -> bytes:
-    """Return a masked control frame with a mask of zeros, under which its payload can be read."""
-    return control[:2] + bytes(4) + xor(control[6:], control[2:6])
-
-
 def xor(payload: bytes, mask: bytes) -> bytes:
     """Mask or unmask a whole payload (RFC 6455 section 5.3); meant for control frames."""
     length = len(payload)
