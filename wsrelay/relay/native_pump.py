@@ -11,7 +11,7 @@ of it, and Python hears only of control frames, violations and lost legs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -180,8 +180,9 @@ class NativePump:
     def __attrs_post_init__(self) -> None:
         self._handle = ffi.new_handle(self)
         descriptors = [leg.socket.fileno() for leg in self.legs]
-        limits = _limits(self.options.up), _limits(self.options.down)
-        pump = lib.pump_new(self.hub.open(), self._handle, *descriptors, self.options.bits, *limits)
+        up, down = _limits(self.options)
+        bits = self.options.bits
+        pump = lib.pump_new(self.hub.open(), self._handle, *descriptors, bits, up, down)
         if pump == ffi.NULL:
             raise MemoryError
         self._pump = ffi.gc(pump, lib.pump_free)
@@ -296,7 +297,12 @@ class NativePump:
 _: type[Pump] = NativePump  # mypy checks here that the interface is whole
 
 
-def _limits(limits: Limits) -> Any:
+@lru_cache  # all sessions of a route share them
+def _limits(options: PumpOptions) -> tuple[Any, Any]:
+    return _in_c(options.up), _in_c(options.down)
+
+
+def _in_c(limits: Limits) -> Any:
     def number(limit: int | None) -> int:
         return _NO_LIMIT if limit is None else min(limit, _NO_LIMIT)
 

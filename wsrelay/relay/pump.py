@@ -55,7 +55,7 @@ class PumpOwner(Protocol):
         """Learn that *side*'s transport has ended, for whatever reason.  Comes once a leg."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class PumpOptions:
     """
     How one session's bytes are checked.
