@@ -186,6 +186,19 @@ def test_closing_a_transport_sends_what_was_written_and_then_the_end(wire: Wire)
     assert wire.peer.recv(100) == b""
 
 
+def test_a_transport_whose_ends_have_ended_is_closed_and_says_so_once(wire: Wire) -> None:
+    wire.transport.protocol = protocol = Ends()
+    wire.transport.stopReading()  # as a pump does that reads by itself
+    wire.transport.ended()
+    assert protocol.told == ["all"]
+    assert wire.peer.recv(100) == b""
+    wire.transport.connectionLost(Failure(CONNECTION_DONE))
+    wire.transport.abortConnection()
+    wire.transport.write(b"too late")
+    assert protocol.told == ["all"]
+    assert not wire.waits
+
+
 def test_a_unix_port_keeps_its_own_transport() -> None:
     port = unix.Port("/nowhere", Factory(), reactor=MemoryReactor())
     make_lean(port)

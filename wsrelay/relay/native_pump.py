@@ -15,8 +15,8 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor, ITransport
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -26,7 +26,7 @@ from wsrelay.relay._native import ffi, lib
 from wsrelay.relay.native_tls import TLSObjects, functions, tls_objects
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
 from wsrelay.relay.python_pump import PythonPump
-from wsrelay.relay.transports import discard
+from wsrelay.relay.transports import TCPTransport, discard
 from wsrelay.wire.frames import Fault, Limits, violation_of
 
 PATIENCE: Final = 0.004
@@ -35,7 +35,6 @@ PATIENCE: Final = 0.004
 _SIDES: Final = (Side.CLIENT, Side.UPSTREAM)
 _NUMBERS: Final = {Side.CLIENT: 0, Side.UPSTREAM: 1}
 _NO_LIMIT: Final = 2**64 - 1
-_DONE: Final = Failure(ConnectionDone())
 
 
 @implementer(IReadDescriptor)
@@ -286,8 +285,12 @@ class NativePump:
         return float(lib.pump_last_data(self._pump))
 
     def close(self, side: Side) -> None:
-        """Have Twisted close a socket that has ended; it tells `lost` in turn."""
-        self._leg(side).socket.connectionLost(_DONE)
+        """Close a socket that has ended; that tells `lost` in turn."""
+        socket = self._leg(side).socket
+        if isinstance(socket, TCPTransport):
+            socket.ended()
+        else:
+            socket.connectionLost(connectionDone)
 
     def _leg(self, side: Side) -> _Leg:
         leg: _Leg = self.legs[_NUMBERS[side]]

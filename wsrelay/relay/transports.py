@@ -117,6 +117,18 @@ class TCPTransport(tcp.Connection):
         else:
             self.connectionLost(reason)
 
+    def ended(self) -> None:
+        """
+        Close, when both ends have ended and a pump has read the socket, not the reactor.
+
+        `connectionLost` would stop what does not run.
+        """
+        self.connected, self.disconnected = 0, 1
+        self.socket.close()
+        protocol = self.protocol
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(connectionDone)
+
     def getHost(self) -> IPv4Address | IPv6Address:  # noqa: N802  ITransport's
         """Return this end's address."""
         return _address(self.socket.getsockname())

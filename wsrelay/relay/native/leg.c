@@ -78,8 +78,9 @@ static void update_both(struct leg *leg)
 static size_t send_now(struct leg *leg, const uint8_t *data, size_t size)
 {
     size_t sent = 0;
+    int more = leg->shut ? MSG_MORE : 0; /* the FIN goes out with the last words */
     while (sent < size) {
-        ssize_t n = send(leg->fd, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(leg->fd, data + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT | more);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
