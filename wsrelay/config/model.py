@@ -9,6 +9,7 @@ defaults are those of relay.ini.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
@@ -121,7 +122,7 @@ class UpstreamConfig:
         """The port, or the scheme's default."""
         return urlsplit(self.url).port or (443 if self.scheme == "wss" else 80)
 
-    @property
+    @cached_property  # every handshake asks
     def base_path(self) -> str:
         """What the path of every request is put behind; no slash at its end."""
         return "" if self.scheme == "unix" else urlsplit(self.url).path.rstrip("/")

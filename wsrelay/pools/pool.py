@@ -168,4 +168,4 @@ class Pool:
         ready = [upstream for upstream in self.upstreams if upstream.state == "ready"]
         up = [upstream for upstream in ready if upstream.down_until <= now]
         free = [each for each in up or ready if each.has_room and each not in tried]
-        return tuple(each for each in free if not each.backup) or tuple(free)
+        return tuple([each for each in free if not each.backup]) or tuple(free)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from wsrelay.config.model import RouteConfig, UpstreamConfig
 from wsrelay.wire.address import client_address, is_trusted
 from wsrelay.wire.forward import Forwarded
@@ -19,27 +21,31 @@ def who_is(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
 
     :returns: what the upstream is told, and the client's address, empty on a unix socket.
     """
-    headers, trusted = request.headers, client.listener.config.trusted_proxies
+    trusted = client.listener.config.trusted_proxies
     peer, _ = client.peer
-    address, chain = client_address(peer, headers.get_all("x-forwarded-for"), trusted)
-    is_proxy = is_trusted(peer, trusted)
+    said = request.headers.get_all("x-forwarded-for") if trusted else ()
+    address, chain = client_address(peer, said, trusted)
+    number = client.local_port
     proto = b"https" if client.listener.is_secure else b"http"
-    host, port = request.host_header, client.local_port
-    known = {"proto": proto, "host": host, "port": b"%d" % port if port is not None else None}
-    if is_proxy:
-        for word in known:
-            said = headers.raw(f"x-forwarded-{word}")
-            known[word] = said[0] if said else known[word]
-    return (
-        Forwarded(
-            for_=chain,
-            proto=known["proto"] or proto,
-            host=known["host"] or host,
-            port=known["port"],
-            real_ip=address.encode() or None,
-            trusted=is_proxy,
-        ),
-        address,
+    port = b"%d" % number if number is not None else None
+    real_ip = address.encode() or None
+    known = Forwarded(chain, proto, request.host_header, port, real_ip, trusted=False)
+    return (_as_told(known, request) if is_trusted(peer, trusted) else known), address
+
+
+def _as_told(known: Forwarded, request: Request) -> Forwarded:
+    """Put what a trusted proxy says in the place of what is seen from here."""
+
+    def said(word: bytes, otherwise: bytes | None) -> bytes | None:
+        values = request.headers.values(b"x-forwarded-" + word)
+        return values[0] if values else otherwise
+
+    return evolve(
+        known,
+        proto=said(b"proto", None) or known.proto,
+        host=said(b"host", None) or known.host,
+        port=said(b"port", known.port),
+        trusted=True,
     )
 
 

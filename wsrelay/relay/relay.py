@@ -99,7 +99,7 @@ class Relay:
         forwarded: Forwarded,
         facts: Facts,
     ) -> Opening:
-        identity = request_id(request.headers.get("x-request-id"), lambda: client.id).encode()
+        identity = request_id(request.headers.text(b"x-request-id"), client.id).encode()
         handshake = Handshake(
             request.path,
             request.query,
@@ -142,8 +142,9 @@ class Relay:
         """Answer the client with the upstream's 101, and join the two."""
         client, route = opening.client, opening.route
         facts = self._complete(opening, 101)
-        facts.subprotocol = response.headers.get("sec-websocket-protocol") or ""
-        facts.extensions = ", ".join(response.headers.get_all("sec-websocket-extensions"))
+        facts.subprotocol = response.headers.text(b"sec-websocket-protocol")
+        extensions = response.headers.values(b"sec-websocket-extensions")
+        facts.extensions = b", ".join(extensions).decode("latin-1")
 
         def ended(session: Session) -> None:
             lease.release()
@@ -233,6 +234,6 @@ def _facts(
         host=request.host,
         path=request.path,
         query=request.query,
-        origin=headers.get("origin") or "",
-        user_agent=headers.get("user-agent") or "",
+        origin=headers.text(b"origin"),
+        user_agent=headers.text(b"user-agent"),
     )

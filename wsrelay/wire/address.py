@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -65,15 +65,14 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
     return bool(trusted) and peer is not None and _is_in(_peer_address(peer), trusted)
 
 
-def request_id(value: str | None, make: Callable[[], str]) -> str:
+def request_id(value: str, new: str) -> str:
     """
-    Return the request's id: *value* if it is fit to be one, else a new one.
+    Return the request's id: *value* if it is fit to be one, else *new*.
 
     :param value: the client's X-Request-ID.  Kept if it is 1 to 128 visible
         ASCII characters without comma.
-    :param make: makes an id.
     """
-    return value if value and _REQUEST_ID.fullmatch(value) else make()
+    return value if value and _REQUEST_ID.fullmatch(value) else new
 
 
 def _peer_address(peer: str) -> Address:

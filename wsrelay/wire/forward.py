@@ -182,7 +182,7 @@ def own_answer(status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] 
 
 def _dropped(headers: Headers, more: frozenset[bytes]) -> frozenset[bytes]:
     """Return *more*, and the lower-case names of those fields that are for this hop only."""
-    return _with_listed(headers.tokens("connection"), more)
+    return _with_listed(headers.elements(b"connection"), more)
 
 
 @lru_cache(maxsize=64)  # nearly all heads list Upgrade and nothing else

@@ -51,7 +51,8 @@ class Headers:
 
     Iterating yields ``(name, value)`` pairs of bytes, names in the case in
     which they came.  Lookups ignore the case of names and yield text decoded
-    as ISO-8859-1, so that any byte survives; `values` is for the relay itself.
+    as ISO-8859-1, so that any byte survives.  The relay itself asks
+    with lower-case bytes: `values`, `text` and `elements`.
     """
 
     _pairs: tuple[tuple[bytes, bytes], ...] = ()
@@ -69,6 +70,15 @@ class Headers:
         """Return the values of all fields called *name*, which is in lower case."""
         return self._index.get(name, ())
 
+    def text(self, name: bytes) -> str:
+        """Return the first of `values` as text; empty when there is none."""
+        values = self._index.get(name)
+        return values[0].decode("latin-1") if values else ""
+
+    def elements(self, name: bytes) -> tuple[str, ...]:
+        """Return the elements of the lists in `values`, in lower case."""
+        return _elements(b",".join(self._index.get(name, ())))
+
     def raw(self, name: str) -> Sequence[bytes]:
         """Return the values of all fields called *name*, as bytes."""
         return self._index.get(_key(name), ())
@@ -84,11 +94,7 @@ class Headers:
 
     def tokens(self, name: str) -> tuple[str, ...]:
         """Return the elements of the lists in all fields called *name*, in lower case."""
-        return _elements(b",".join(self.raw(name)))
-
-    def lists(self, name: bytes, token: str) -> bool:
-        """Return whether *token* is an element of the fields *name*; both in lower case."""
-        return token in _elements(b",".join(self.values(name)))
+        return self.elements(_key(name))
 
     def __getitem__(self, name: str) -> str:
         """Return the value of the first field called *name*; KeyError: there is none."""

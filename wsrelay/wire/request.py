@@ -79,7 +79,7 @@ class Request:
         return (
             bool(headers.values(b"sec-websocket-key"))
             or bool(headers.values(b"sec-websocket-version"))
-            or headers.lists(b"upgrade", "websocket")
+            or "websocket" in headers.elements(b"upgrade")
         )
 
 
@@ -230,9 +230,9 @@ def check_handshake(request: Request) -> Offer:
 def _check_upgrade(request: Request) -> None:
     if request.method != "GET" or request.version != "1.1":
         raise BadRequest(400, "A websocket handshake is a GET of HTTP/1.1; send it so.")
-    if not request.headers.lists(b"upgrade", "websocket"):
+    if "websocket" not in request.headers.elements(b"upgrade"):
         raise BadRequest(400, "Upgrade does not list websocket; send 'Upgrade: websocket'.")
-    if not request.headers.lists(b"connection", "upgrade"):
+    if "upgrade" not in request.headers.elements(b"connection"):
         raise BadRequest(400, "Connection does not list Upgrade; send 'Connection: Upgrade'.")
 
 

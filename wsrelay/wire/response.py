@@ -102,9 +102,9 @@ def check_switching(
     headers = response.headers
     if response.status != 101 or response.version != "1.1":
         raise BadResponse("The response is no HTTP/1.1 101.")
-    if headers.tokens("upgrade") != ("websocket",):
+    if headers.elements(b"upgrade") != ("websocket",):
         raise BadResponse("The 101's Upgrade is not 'websocket'.")
-    if not headers.lists(b"connection", "upgrade"):
+    if "upgrade" not in headers.elements(b"connection"):
         raise BadResponse("The 101's Connection does not list 'Upgrade'.")
     if headers.values(b"sec-websocket-accept") != (accept_key(key),):
         raise BadResponse("The 101's Sec-WebSocket-Accept does not answer the key it was sent.")
