@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from wsrelay.config.model import RouteConfig, UpstreamConfig
-from wsrelay.wire.address import client_address, is_trusted
-from wsrelay.wire.forward import Forwarded
+from wsrelay.wire.address import client_address, is_trusted, request_id
+from wsrelay.wire.forward import Forwarded, upstream_head
 from wsrelay.wire.request import Request
 
 if TYPE_CHECKING:
@@ -46,6 +46,25 @@ def _as_told(known: Forwarded, request: Request) -> Forwarded:
         host=said(b"host", None) or known.host,
         port=said(b"port", known.port),
         trusted=True,
+    )
+
+
+def head_for(
+    upstream: UpstreamConfig, request: Request, route: RouteConfig, forwarded: Forwarded, id: str
+) -> bytes:
+    """
+    Return the head of the handshake for one upstream.
+
+    :param id: for X-Request-ID, unless the client sent one.
+    """
+    return upstream_head(
+        request,
+        target=upstream_target(request.target, route, upstream),
+        host=upstream_host(request.host_header, route, upstream),
+        forwarded=forwarded,
+        request_id=request_id(request.headers.text(b"x-request-id"), id).encode(),
+        set_header=route.set_header,
+        remove_header=route.remove_header,
     )
 
 

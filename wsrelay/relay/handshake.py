@@ -23,9 +23,11 @@ from wsrelay.log import Logger
 from wsrelay.pools.choosing import BalancerFailed, NoUpstream, choose
 from wsrelay.pools.pool import Lease, Pool, Upstream
 from wsrelay.relay.facts import Facts
+from wsrelay.relay.forwarding import head_for
 from wsrelay.relay.refusal import Refusal
 from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.body import body_reader
+from wsrelay.wire.forward import Forwarded
 from wsrelay.wire.headers import Headers
 from wsrelay.wire.request import Offer, Request
 from wsrelay.wire.response import BadResponse, Response, check_switching
@@ -83,7 +85,7 @@ class Opening:
     pool: Pool
     handshake: Handshake
     facts: Facts
-    make_head: Callable[[Upstream], bytes]
+    forwarded: Forwarded
     attempts: int = field(default=0, init=False)
     upstream: Upstream | None = field(default=None, init=False)
     _tried: list[Upstream] = field(factory=list, init=False)
@@ -115,6 +117,11 @@ class Opening:
         )
         choice.addCallbacks(self._chosen, self._not_chosen)
         choice.addErrback(self._broke)
+
+    def client_left(self) -> None:
+        """Give up: there is nobody to answer any more."""
+        self.cancel()
+        self.relay.refused(self, 499, "The client left before it was answered.")
 
     def cancel(self) -> None:
         """Give up, because the client left or the relay ends; nothing is told any more."""
@@ -173,7 +180,7 @@ class Opening:
             self.client.id,
             self.relay.reactor,
             self,
-            self.make_head(upstream),
+            head_for(upstream.config, self.request, self.route, self.forwarded, self.client.id),
             self.route.connect_timeout,
             self.route.upstream_handshake_timeout,
         )

@@ -15,15 +15,14 @@ from wsrelay.pools.choosing import make_pool
 from wsrelay.pools.pool import Lease, Pool, Upstream
 from wsrelay.relay.client import ClientConnection, Listener, name_of
 from wsrelay.relay.facts import Facts, Observer
-from wsrelay.relay.forwarding import upstream_host, upstream_target, who_is
+from wsrelay.relay.forwarding import who_is
 from wsrelay.relay.handshake import RETRY_AFTER, Handshake, Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.session import Session
 from wsrelay.relay.upstream import Dialer, UpstreamConnection
-from wsrelay.wire.address import request_id
-from wsrelay.wire.forward import Forwarded, client_response_head, upstream_head
+from wsrelay.wire.forward import Forwarded, client_response_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
 from wsrelay.wire.request import Offer, Request, check_handshake
 from wsrelay.wire.response import Response
@@ -87,7 +86,7 @@ class Relay:
         else:
             opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
-            client.left = lambda: self._client_left(opening)
+            client.left = opening.client_left
             opening.begin()
 
     def _opening(
@@ -99,7 +98,6 @@ class Relay:
         forwarded: Forwarded,
         facts: Facts,
     ) -> Opening:
-        identity = request_id(request.headers.text(b"x-request-id"), client.id).encode()
         handshake = Handshake(
             request.path,
             request.query,
@@ -110,23 +108,8 @@ class Relay:
             offer.subprotocols,
         )
 
-        def make_head(upstream: Upstream) -> bytes:
-            return upstream_head(
-                request,
-                target=upstream_target(request.target, route, upstream.config),
-                host=upstream_host(request.host_header, route, upstream.config),
-                forwarded=forwarded,
-                request_id=identity,
-                set_header=route.set_header,
-                remove_header=route.remove_header,
-            )
-
         pool = self.pools[route.pool]
-        return Opening(self, client, request, offer, route, pool, handshake, facts, make_head)
-
-    def _client_left(self, opening: Opening) -> None:
-        opening.cancel()
-        self.refused(opening, 499, "The client left before it was answered.")
+        return Opening(self, client, request, offer, route, pool, handshake, facts, forwarded)
 
     # what became of it
 

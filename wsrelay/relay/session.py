@@ -18,12 +18,13 @@ from __future__ import annotations
 import random
 from typing import Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 
 from wsrelay.config.model import RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.pool import Upstream
+from wsrelay.relay.causes import LOST_CODE, Cause, cause_of, lost_reason
 from wsrelay.relay.heartbeat import Heartbeat
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
@@ -32,21 +33,9 @@ from wsrelay.wire.frames import Violation
 
 log = Logger()
 
-LOST_CODE: Final = {Side.CLIENT: close.GOING_AWAY, Side.UPSTREAM: close.INTERNAL_ERROR}
-"""What the other side is told when this one vanished or broke the protocol."""
-
 ANSWER_SHARE: Final = 0.8
 """Part of ``close_timeout`` that a peer may take to answer a forwarded close frame; the
 rest is for answering the one that is waiting."""
-
-
-@frozen
-class Cause:
-    """Why a session ended: the close code (1005 and 1006 as for APIs), its reason, and who."""
-
-    code: int
-    reason: str
-    initiator: str  # "client", "upstream" or "relay:why"
 
 
 class SessionObserver(Protocol):
@@ -138,11 +127,12 @@ class Session:
         half = self._halves[side]
         half.heard = True
         half.words = None
-        self._begin_end(violation.code, violation.reason, f"relay:{_word(violation, side)}")
+        if self.cause is None:
+            self._begin_end(cause_of(violation, side))
         reason = close.encode_reason(violation.reason)
         self._tell(half, violation.code, reason)
         far = self._halves[side.other]
-        self._tell(far, LOST_CODE[side], _lost_reason(side, "broke the protocol"))
+        self._tell(far, LOST_CODE[side], lost_reason(side, "broke the protocol"))
         self._settle()
 
     def pump_failed(self) -> None:
@@ -155,13 +145,14 @@ class Session:
         half, far = self._halves[side], self._halves[side.other]
         half.gone = half.heard = True
         half.leg.end()
-        self._begin_end(close.ABNORMAL, "connection lost", side.value)
+        if self.cause is None:
+            self._begin_end(Cause(close.ABNORMAL, "connection lost", side.value))
         if not far.gone and self.pump.is_cut(far.side):
             self.pump.abort(far.side)
         elif far.words is not None:
             self._tell(far, *far.words)
         else:
-            self._tell(far, LOST_CODE[side], _lost_reason(side, "is gone"))
+            self._tell(far, LOST_CODE[side], lost_reason(side, "is gone"))
         self._settle()
 
     # told by the Autobahn legs
@@ -188,7 +179,9 @@ class Session:
         half = self._halves[side]
         half.heard = True
         half.words = (code, reason)
-        self._begin_end(close.NO_STATUS if code is None else code, reason.decode(), side.value)
+        if self.cause is None:
+            api_code = close.NO_STATUS if code is None else code
+            self._begin_end(Cause(api_code, reason.decode(), side.value))
         self._tell(self._halves[side.other], code, reason)
         self._settle()
 
@@ -204,7 +197,7 @@ class Session:
         """
         if self.cause is not None:
             return
-        self._begin_end(code, reason, f"relay:{why}")
+        self._begin_end(Cause(code, reason, f"relay:{why}"))
         encoded = close.encode_reason(reason)
         for half in self._halves.values():
             self._tell(half, code, encoded)
@@ -212,7 +205,8 @@ class Session:
 
     def abort(self) -> None:
         """End both legs at once."""
-        self._begin_end(close.ABNORMAL, "aborted", "relay:abort")
+        if self.cause is None:
+            self._begin_end(Cause(close.ABNORMAL, "aborted", "relay:abort"))
         for side in Side:
             self.pump.abort(side)
 
@@ -265,11 +259,9 @@ class Session:
 
     # the end
 
-    def _begin_end(self, code: int, reason: str, initiator: str) -> None:
-        """Note the cause, if it is the first one, and give the end its time."""
-        if self.cause is not None:
-            return
-        self.cause = Cause(code, reason, initiator)
+    def _begin_end(self, cause: Cause) -> None:
+        """Note the first cause, and give the end its time."""
+        self.cause = cause
         for half in self._halves.values():
             if half.heart is not None:
                 half.heart.stop()
@@ -308,12 +300,3 @@ class Session:
 def _cancel(timer: IDelayedCall | None) -> None:
     if timer is not None and timer.active():
         timer.cancel()
-
-
-def _word(violation: Violation, side: Side) -> str:
-    kind = "too-big" if violation.code == close.TOO_BIG else "protocol"
-    return f"{kind}-{side.value}"
-
-
-def _lost_reason(side: Side, what: str) -> bytes:
-    return f"the {side.value} {what}".encode()
