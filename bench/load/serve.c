@@ -113,6 +113,12 @@ static void add_control(struct peer *p, uint8_t opcode, const uint8_t *payload, 
         p->state = CLOSING;
 }
 
+/* End a connection that a proxy broke; whoever drives it finds out, and others go on. */
+static void refuse(struct peer *p)
+{
+    add_control(p, CLOSE, (const uint8_t *)"\x03\xea", 2); /* 1002 */
+}
+
 static void echo_frame(struct peer *p, const struct frame_head *head, const uint8_t *payload)
 {
     uint8_t *to = buffer_room(&p->out, MAX_HEAD + head->size);
@@ -137,8 +143,10 @@ static void echo_frames(struct peer *p)
             buffer_room(b, length + head.size - (b->end - b->start));
             return;
         }
-        if (!head.masked || !head.fin)
-            fail("the upstream got a frame that is a fragment or has no mask");
+        if (!head.masked || !head.fin) {
+            refuse(p);
+            return;
+        }
         if (head.opcode == PING)
             head.opcode = PONG;
         if (head.opcode != PONG || b->data[b->start] == (0x80 | PING))
@@ -155,7 +163,7 @@ static void check_stream(struct peer *p, uint8_t *data, size_t n)
         case MESSAGE: messages++; break;
         case PINGED: sender_control(&p->sender, PONG, p->reader.control, p->reader.head.size); break;
         case CLOSED: add_control(p, CLOSE, p->reader.control, p->reader.head.size); break;
-        case BROKEN: fail("the upstream: %s", p->reader.fault);
+        case BROKEN: refuse(p); break;
         case PONGED:
         case MORE: break;
         }
@@ -184,8 +192,10 @@ static void take_request(struct peer *p)
     if (!length)
         return;
     if (sscanf(head, "GET %127s HTTP/1.1", path) != 1 ||
-        !http_header(head, "Sec-WebSocket-Key", key, sizeof key))
-        fail("the upstream got a request that is no websocket handshake");
+        !http_header(head, "Sec-WebSocket-Key", key, sizeof key)) {
+        p->state = CLOSING;
+        return;
+    }
     handshake_accept(accept, key);
     p->out.end += (size_t)sprintf((char *)buffer_room(&p->out, 256),
                                   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
