@@ -35,7 +35,7 @@ static bool is_full(const struct leg *leg)
 /* Whether what this leg sends has somewhere to go. */
 static bool may_be_read(const struct leg *leg)
 {
-    if (leg->shut || leg->broken)
+    if (leg->shut || leg->broken || buffer_size(&leg->tls.unsaid))
         return true;
     return !is_full(leg->far) && leg->answers <= MAX_WAITING;
 }
@@ -93,7 +93,7 @@ static size_t send_now(struct leg *leg, const uint8_t *data, size_t size)
     return sent;
 }
 
-static void keep(struct leg *leg, struct buffer *buffer, const uint8_t *data, size_t size)
+void leg_keep(struct leg *leg, struct buffer *buffer, const uint8_t *data, size_t size)
 {
     if (!buffer_add(buffer, &hub_of(leg)->blocks, data, size))
         leg_break(leg);
@@ -112,12 +112,12 @@ void leg_block(struct leg *leg)
 void leg_put(struct leg *leg, const uint8_t *data, size_t size)
 {
     if (leg->corked || leg->blocked) {
-        keep(leg, &leg->out, data, size);
+        leg_keep(leg, &leg->out, data, size);
         return;
     }
     size_t sent = send_now(leg, data, size);
     if (sent < size && !leg->broken) {
-        keep(leg, &leg->out, data + sent, size - sent);
+        leg_keep(leg, &leg->out, data + sent, size - sent);
         leg_block(leg);
     }
 }
@@ -151,11 +151,22 @@ static void flush(struct leg *leg)
         leg_block(leg);
         return;
     }
+    if (buffer_size(&leg->tls.unsaid))
+        return;
     leg->blocked = false;
     if (!buffer_size(&leg->waiting))
         leg->answers = 0;
     if (leg->shut)
         send_fin(leg);
+}
+
+/* Go on where OpenSSL, and not the kernel, took nothing. */
+void leg_unblock(struct leg *leg)
+{
+    flush(leg);
+    if (leg->ending)
+        leg_shut(leg);
+    update_both(leg);
 }
 
 static void uncork(struct leg *leg)
@@ -171,7 +182,7 @@ void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size)
         return;
     if (leg_is_mid_frame(leg)) {
         leg->stalls += !buffer_size(&leg->waiting);
-        keep(leg, &leg->waiting, frame, size);
+        leg_keep(leg, &leg->waiting, frame, size);
     } else {
         leg_write(leg, frame, size);
     }
@@ -197,7 +208,9 @@ void leg_at_boundary(struct leg *leg)
 void leg_shut(struct leg *leg)
 {
     leg->ending = true;
-    if (leg->gone || leg->broken || leg->shut || buffer_size(&leg->waiting))
+    if (leg->gone || leg->broken || leg->shut)
+        return;
+    if (buffer_size(&leg->waiting) || buffer_size(&leg->tls.unsaid))
         return;
     if (leg->tls.ssl)
         tls_say_goodbye(leg);
@@ -280,7 +293,7 @@ void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
     leg->backlog = false;
     size_t done = deal_with(leg, data, size);
     if (!leg->gone && done < size)
-        keep(leg, &leg->held, data + done, size - done);
+        leg_keep(leg, &leg->held, data + done, size - done);
     if (leg->corked || leg->far->corked) {
         uncork(leg);
         uncork(leg->far);
@@ -308,6 +321,7 @@ void leg_let_go(struct leg *leg)
     buffer_clear(&leg->held, &hub->blocks);
     buffer_clear(&leg->out, &hub->blocks);
     buffer_clear(&leg->waiting, &hub->blocks);
+    buffer_clear(&leg->tls.unsaid, &hub->blocks);
     leg->gone = true;
     leg->blocked = leg->backlog = false;
     leg_update(leg->far);
@@ -334,7 +348,7 @@ void leg_take(struct leg *leg, size_t size)
     if (leg->violated)
         return;
     if (held && held + size < leg->scanner.need) {
-        keep(leg, &leg->held, hub->scratch + held, size);
+        leg_keep(leg, &leg->held, hub->scratch + held, size);
         return;
     }
     if (held) {
@@ -350,7 +364,7 @@ void leg_take_over(struct leg *leg, const uint8_t *data, size_t size)
     size_t held = buffer_size(&leg->held);
     if (leg->backlog) {
         leg->received += size;
-        keep(leg, &leg->held, data, size);
+        leg_keep(leg, &leg->held, data, size);
         return;
     }
     if (!hub_reserve(hub, held + size)) {

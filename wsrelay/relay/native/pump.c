@@ -81,7 +81,7 @@ void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data
 
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out)
 {
-    pump->legs[side].tls = (struct tls){ssl, in, out};
+    pump->legs[side].tls = (struct tls){.ssl = ssl, .in = in, .out = out};
 }
 
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size)

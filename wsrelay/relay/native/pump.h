@@ -26,6 +26,7 @@ struct tls {
     void *ssl; /* NULL for a plain leg */
     void *in;
     void *out;
+    struct buffer unsaid; /* what OpenSSL has to read more for before it takes it */
 };
 
 /*
@@ -140,6 +141,8 @@ bool leg_is_mid_frame(const struct leg *leg);
 bool leg_takes_data(const struct leg *leg);
 void leg_at_boundary(struct leg *leg);
 void leg_block(struct leg *leg);
+void leg_unblock(struct leg *leg);
+void leg_keep(struct leg *leg, struct buffer *buffer, const uint8_t *data, size_t size);
 void leg_break(struct leg *leg);
 
 #endif

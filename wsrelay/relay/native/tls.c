@@ -15,23 +15,36 @@ enum { ERROR_WANT_READ = 2 };       /* of SSL_get_error */
 enum { PIECE = 16 * 1024 };         /* bytes in OpenSSL's memory at a time: it never gives any back */
 enum { MAX_RECORD = 17 * 1024 };    /* RFC 8446 section 5.2, rounded up */
 
-/* Send what OpenSSL has written. */
-static void send_written(struct leg *leg)
+/* Send what OpenSSL has written; returns how much that was. */
+static size_t send_written(struct leg *leg)
 {
     struct hub *hub = leg->pump->hub;
+    size_t size = 0;
     int n;
-    while (!leg->broken && (n = hub->tls.bio_read(leg->tls.out, hub->cipher, READ_SIZE)) > 0)
+    while (!leg->broken && (n = hub->tls.bio_read(leg->tls.out, hub->cipher, READ_SIZE)) > 0) {
         leg_put(leg, hub->cipher, n);
+        size += n;
+    }
+    return size;
 }
 
+/*
+ * Write data.
+ *
+ * Half of a handshake message may have come: OpenSSL wants to read the rest of it before it
+ * takes anything.  Until then the data is kept, and the leg is as one whose socket is full.
+ */
 void tls_write(struct leg *leg, const uint8_t *data, size_t size)
 {
     struct hub *hub = leg->pump->hub;
     hub->tls.err_clear_error();
-    while (size && !leg->broken) {
+    while (size && !leg->broken && !buffer_size(&leg->tls.unsaid)) {
         int n = hub->tls.ssl_write(leg->tls.ssl, data, size < PIECE ? (int)size : PIECE);
         if (n <= 0) {
+            bool wants_read = hub->tls.ssl_get_error(leg->tls.ssl, n) == ERROR_WANT_READ;
             hub->tls.err_clear_error();
+            if (wants_read)
+                break;
             leg_break(leg);
             return;
         }
@@ -39,6 +52,21 @@ void tls_write(struct leg *leg, const uint8_t *data, size_t size)
         size -= n;
         send_written(leg);
     }
+    if (size && !leg->broken) {
+        leg_keep(leg, &leg->tls.unsaid, data, size);
+        leg_block(leg);
+    }
+}
+
+/* Write what OpenSSL did not take; it has read more since. */
+static void write_unsaid(struct leg *leg)
+{
+    struct buffer data = leg->tls.unsaid;
+    leg->tls.unsaid = (struct buffer){0};
+    tls_write(leg, buffer_bytes(&data), buffer_size(&data));
+    buffer_clear(&data, &leg->pump->hub->blocks);
+    if (!leg->broken && !buffer_size(&leg->tls.unsaid))
+        leg_unblock(leg);
 }
 
 /* Send a close_notify: nothing more will come (RFC 8446 section 6.1). */
@@ -82,7 +110,11 @@ ssize_t tls_receive(struct leg *leg)
     }
     if (!goes_on)
         hub->tls.err_clear_error();
-    send_written(leg);
+    size_t said = send_written(leg);
+    if (leg->blocked)
+        leg->answers += said; /* to new keys: a peer could ask for them, and read none */
+    if (goes_on && buffer_size(&leg->tls.unsaid))
+        write_unsaid(leg);
     if (size)
         leg_take(leg, size);
     if (!goes_on) {
