@@ -162,6 +162,31 @@ def test_a_wss_client_has_a_whole_session(stage: Stage, papers: Papers) -> None:
     end_normally(client, upstream)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_ticket_of_one_session_opens_the_next(
+    stage: Stage, papers: Papers, version: ssl.TLSVersion
+) -> None:
+    context = trusting(papers)
+    context.minimum_version = context.maximum_version = version
+    ticket = None
+    for is_resumed in (False, True, True):
+        sock = socket.create_connection(("127.0.0.1", stage.relay.ports["tls"]), 20)
+        tls = context.wrap_socket(sock, server_hostname="relay.test", session=ticket)
+        assert tls.session_reused is is_resumed
+        client = stage.keep(Wire(tls))
+        client.send(handshake())
+        upstream = stage.accept()
+        upstream.read_head()
+        upstream.send(switching())
+        assert client.read_head().startswith(b"HTTP/1.1 101 ")
+        client.send(masked(TEXT, b"again"))
+        assert read_data(upstream).payload == b"again"
+        upstream.send(frame(TEXT, b"well"))
+        assert read_data(client).payload == b"well"
+        ticket = tls.session
+        end_normally(client, upstream)
+
+
 def test_alpn_says_http_1_1(stage: Stage, papers: Papers) -> None:
     context = trusting(papers)
     context.set_alpn_protocols(["h2", "http/1.1"])

@@ -45,6 +45,8 @@ def listener_tls(certificate: Path, key: Path, min_tls: str) -> CertificateOptio
         certificate=first,
         extraCertChain=chain,
         raiseMinimumTo=_MINIMUM[min_tls],
+        enableSessions=True,
+        enableSessionTickets=True,
         acceptableProtocols=ALPN,
     )
     try:
