@@ -153,6 +153,12 @@ static uint64_t nanoseconds(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+/* Whether Python has had so much to do that the rest has to wait for the next turn. */
+static bool is_late(const struct hub *hub)
+{
+    return hub->told && nanoseconds() >= hub->until;
+}
+
 /* Handle the sockets that are ready; returns how many there were. */
 static int handle_ready(struct hub *hub)
 {
@@ -161,7 +167,7 @@ static int handle_ready(struct hub *hub)
     for (int i = 0; i < count; i++) {
         eventfd_t ignored;
         if (events[i].data.ptr)
-            leg_ready(events[i].data.ptr, events[i].events);
+            leg_ready(events[i].data.ptr, events[i].events, is_late(hub));
         else
             eventfd_read(hub->wake, &ignored);
     }
@@ -172,7 +178,7 @@ static int handle_ready(struct hub *hub)
 static void handle_todo(struct hub *hub)
 {
     struct leg *last = hub->todo ? hub->todo->previous_todo : NULL;
-    for (int i = 0; hub->todo && i < MAX_EVENTS; i++) {
+    for (int i = 0; hub->todo && i < MAX_EVENTS && !is_late(hub); i++) {
         struct leg *leg = hub->todo;
         hub_remove_todo(hub, leg);
         leg_go_on(leg);
@@ -202,7 +208,7 @@ static bool sleep_until(int reactor, uint64_t until)
  */
 int hub_turn(struct hub *hub, double now, int reactor, double patience)
 {
-    uint64_t until = nanoseconds() + (uint64_t)(patience * 1e9);
+    hub->until = nanoseconds() + (uint64_t)(patience * 1e9);
     int total = 0;
     hub_enter(hub);
     hub->now = now;
@@ -213,11 +219,11 @@ int hub_turn(struct hub *hub, double now, int reactor, double patience)
             break;
         total += count > 0 ? count : 0;
         handle_todo(hub);
-        if (hub->told || nanoseconds() >= until)
+        if (hub->told || nanoseconds() >= hub->until)
             break;
         if (hub->todo || count == MAX_EVENTS)
             continue;
-        if (reactor >= 0 && !sleep_until(reactor, until))
+        if (reactor >= 0 && !sleep_until(reactor, hub->until))
             break;
     }
     hub_leave(hub);

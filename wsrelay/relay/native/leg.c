@@ -423,7 +423,7 @@ void leg_go_on(struct leg *leg)
     leg_update(leg);
 }
 
-void leg_ready(struct leg *leg, uint32_t events)
+void leg_ready(struct leg *leg, uint32_t events, bool later)
 {
     if (leg->gone)
         return;
@@ -433,7 +433,9 @@ void leg_ready(struct leg *leg, uint32_t events)
         flush(leg);
         update_both(leg);
     }
-    if (has_work(leg))
+    if (has_work(leg) && later)
+        hub_add_todo(hub_of(leg), leg);
+    else if (has_work(leg))
         leg_go_on(leg);
     else if (events & EPOLLERR)
         leg_lose(leg); /* it was reset, and what it sent has nowhere to go */

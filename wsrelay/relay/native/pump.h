@@ -96,7 +96,8 @@ struct hub {
     int wake; /* an eventfd: there is something to do, though no socket is ready */
     int depth;
     unsigned users;
-    bool told; /* something was told in this turn */
+    bool told;      /* something was told in this turn */
+    uint64_t until; /* when the turn should be over, in nanoseconds */
 };
 
 /* hub.c */
@@ -122,7 +123,7 @@ void pipe_drop(struct leg *leg);
 void pipes_free(struct hub *hub);
 
 /* leg.c */
-void leg_ready(struct leg *leg, uint32_t events);
+void leg_ready(struct leg *leg, uint32_t events, bool later);
 void leg_go_on(struct leg *leg);
 void leg_feed(struct leg *leg, const uint8_t *data, size_t size);
 ssize_t leg_receive(struct leg *leg);
