@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import MSG_PEEK
 from typing import Any
 
@@ -12,13 +13,14 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from typing_extensions import override
 from zope.interface import implementer_only
 
-from tests.relay.records import authority, pair, shake_hands
+from tests.relay.records import MAX_PLAIN, Peer, authority, pair, shake_hands
 from tests.relay.sockets import Ends, NativeGround, SocketTransport
 from wsrelay.config.model import PluginCall, PoolConfig, UpstreamConfig
 from wsrelay.relay.pump import Side
 from wsrelay.relay.tls import listener_tls, upstream_tls
 
 BOTH = tuple(Side)
+ShakeHands = Callable[[bool, Callable[[bytes], None], Callable[[], bytes]], Any]
 WRAPPING = 5 + 1 + 16
 """Bytes of a record besides its data: header, type and tag."""
 
@@ -67,20 +69,29 @@ class SecureTransport(BufferingTLSTransport):
 
     What the peer sends is sealed, what it receives is opened, and its end is a proper one:
     a close_notify before the FIN.
+
+    :ivar record_size: bytes of data in each record that the peer sends.
+    :ivar cut: where what it sends is cut into two pieces.
     """
 
+    peer: Peer
+    record_size = MAX_PLAIN
+    cut = 0
+    said_goodbye = False
+    opened = 0  # bytes that the peer has opened
+    _begun = b""
+
     @classmethod
-    def make(cls, ground: SecureGround, side: Side, ends: Ends | None) -> SecureTransport:
-        socket = _Socket(ground, ends)
-        transport: SecureTransport = cls(ground.factories[side], Protocol())
+    def make(
+        cls, factory: TLSMemoryBIOFactory, side: Side, socket: _Socket, shake: ShakeHands
+    ) -> SecureTransport:
+        transport: SecureTransport = cls(factory, Protocol())
         socket.protocol = transport  # type: ignore[assignment]
         transport.makeConnection(socket)
         is_server = side is Side.UPSTREAM  # the peer
-        transport.peer = shake_hands(is_server, transport.dataReceived, socket.take)
+        transport.peer = shake(is_server, transport.dataReceived, socket.take)
         transport.peer.feed(socket.take())  # the relay's tickets
         socket.tls = transport
-        transport.opened = 0
-        transport.said_goodbye = False
         return transport
 
     @property
@@ -126,7 +137,11 @@ class SecureTransport(BufferingTLSTransport):
         return count * WRAPPING
 
     def peer_sends(self, data: bytes) -> None:
-        self.transport.peer_sends(self.peer.seal(data))
+        cipher = self._begun + self.peer.seal(data, self.record_size)
+        self._begun = b""
+        for piece in (cipher[: self.cut], cipher[self.cut :]):
+            if piece:
+                self.transport.peer_sends(piece)
 
     def peer_sends_raw(self, cipher: bytes) -> None:
         """Let the peer send records, or pieces of them, as they are."""
@@ -139,6 +154,22 @@ class SecureTransport(BufferingTLSTransport):
         self.peer_says_goodbye()
         self.transport.peer_ends()
 
+    def peer_updates(self) -> None:
+        """Let the peer change its key."""
+        self.peer_sends_raw(self._begun + self.peer.update())
+        self._begun = b""
+
+    def peer_asks_for_update(self) -> None:
+        """Let the peer change its key, and ask for a new one of the relay's."""
+        self.peer_sends_raw(self._begun + self.peer.update(True))
+        self._begun = b""
+
+    def peer_begins_update(self) -> None:
+        """Let the peer send half of a KeyUpdate; the rest comes with what it sends next."""
+        if not self._begun:
+            first, self._begun = self.peer.halves_of_update()
+            self.peer_sends_raw(first)
+
     def peer_ends_rudely(self) -> None:
         """Let the peer end TCP without a close_notify."""
         self.transport.peer_ends()
@@ -147,7 +178,7 @@ class SecureTransport(BufferingTLSTransport):
         """Let the peer send a close_notify, and leave TCP open."""
         if not self.said_goodbye:
             self.said_goodbye = True
-            self.transport.peer_sends(self.peer.goodbye())
+            self.transport.peer_sends(self._begun + self.peer.goodbye())
 
 
 class SecureGround(NativeGround):
@@ -179,9 +210,15 @@ class SecureGround(NativeGround):
         side = BOTH[len(self._transports) % 2]
         if side not in self.secure:
             return super().transport(ends)
-        transport = SecureTransport.make(self, side, ends)
-        self._transports.append(transport.transport)
-        return transport
+        return self.secure_transport(side, ends)
+
+    def secure_transport(
+        self, side: Side, ends: Ends | None = None, shake: ShakeHands = shake_hands
+    ) -> SecureTransport:
+        """Make a transport that speaks TLS, by a handshake of the caller's if need be."""
+        socket = _Socket(self, ends)
+        self._transports.append(socket)
+        return SecureTransport.make(self.factories[side], side, socket, shake)
 
 
 class ClientSecureGround(SecureGround):

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from tests.peers.certificates import Authority, KeyPair
 from tests.support import RelayProcess, started_relay
+from tests.system.secure import accept_tls, connect_tls
 from tests.system.support import (
     BINARY,
     CLOSE,
@@ -106,32 +107,6 @@ def relay(upstream: RawUpstream, papers: Papers, folder: Path) -> Iterator[Relay
 
 def trusting(papers: Papers) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(papers.ca))
-
-
-def connect_tls(
-    stage: Stage, context: ssl.SSLContext, listener: str = "tls", name: str = "relay.test"
-) -> Wire:
-    sock = socket.create_connection(("127.0.0.1", stage.relay.ports[listener]), 20)
-    try:
-        return stage.keep(Wire(context.wrap_socket(sock, server_hostname=name)))
-    except BaseException:
-        sock.close()
-        raise
-
-
-def accept_tls(
-    stage: Stage, pair: KeyPair, *, client_ca: Path | None = None, alpn: bool = True
-) -> Wire:
-    """Accept the relay's connection as a TLS server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    if alpn:
-        context.set_alpn_protocols(["h2", "http/1.1"])
-    if client_ca is not None:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    plain = stage.accept()
-    return stage.keep(Wire(context.wrap_socket(plain.sock, server_side=True)))
 
 
 def tls_session(stage: Stage, papers: Papers) -> tuple[Wire, Wire]:
