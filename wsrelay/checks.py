@@ -9,9 +9,11 @@ from typing import Any, Final
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import serverFromString
 
+from wsrelay.admin.token import read_token
 from wsrelay.config.checks import Checks
-from wsrelay.config.model import PoolConfig
-from wsrelay.plugins import check_balancer
+from wsrelay.config.model import AdminConfig, PoolConfig
+from wsrelay.endpoints import is_local
+from wsrelay.plugins import check_balancer, check_discovery
 from wsrelay.relay.pumps import why_not_native
 from wsrelay.relay.tls import listener_tls, upstream_tls
 
@@ -22,7 +24,9 @@ def make_checks() -> Checks:
     """Make the checks for `wsrelay.config.load`; the reactor is installed by this."""
     return Checks(
         balancer=check_balancer,
+        discovery=check_discovery,
         endpoint=_check_endpoint,
+        admin=_check_admin,
         access_log=_check_access_log,
         listener_tls=_check_listener_tls,
         upstream_tls=_check_upstream_tls,
@@ -71,6 +75,16 @@ def _check_interface(address: str, kind: str) -> None:
     if not is_good:
         example = r"\:\:1" if kind == "tcp6" else "127.0.0.1"
         raise ValueError(f"'{address}' is no address; expected one as in interface={example}")
+
+
+def _check_admin(admin: AdminConfig) -> None:
+    if admin.token_file is not None:
+        read_token(admin.token_file)
+    elif not is_local(admin.listen):
+        raise ValueError(
+            "who is not on this machine needs a token; add token_file = FILE with one in it,"
+            " or say tcp:PORT:interface=127.0.0.1"
+        )
 
 
 def _check_access_log(path: Path) -> None:

@@ -1,14 +1,14 @@
 """
 What a plugin author implements, and what is handed to a plugin.
 
-Balancers are found with ``twisted.plugin.getPlugins`` in ``twisted.plugins``
-dropins: one class that provides `IBalancer`, and one object that provides
+Plugins are found with ``twisted.plugin.getPlugins`` in ``twisted.plugins``
+dropins: one class that provides `IBalancer`, say, and one object that provides
 `IBalancerPlugin` and makes it.  README.rst shows a whole one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from wsrelay.wire.headers import Headers
 
-__all__ = ["IBalancer", "IBalancerPlugin", "IHandshake", "IUpstream"]
+__all__ = [
+    "IBalancer",
+    "IBalancerPlugin",
+    "IDiscovery",
+    "IDiscoveryPlugin",
+    "IHandshake",
+    "IUpstream",
+]
 
 
 class IHandshake(Interface):
@@ -103,6 +110,43 @@ class IBalancerPlugin(Interface):
         :param options: what stood behind the name in relay.ini; only names
             that `options` lists ever arrive here.
         :param reactor: for timers (``IReactorTime``).
+        :raises ValueError: an option is bad; the text is shown to the operator
+            with file and line.
+        """
+
+
+class IDiscovery(Interface):
+    """Finds the upstreams of one pool, and goes on finding them."""
+
+    def start(update: Callable[[Sequence[str]], None]) -> None:
+        """
+        Begin to look; called once, in the reactor's thread, when the relay runs.
+
+        :param update: to be called in the reactor's thread with all upstreams
+            there are now, each written as in a pool's ``upstreams``:
+            ``ws://10.0.0.1:9000 weight=2``.  Call it whenever the answer may
+            have changed; the same answer again costs nothing.  An answer with
+            a bad line in it, or with none at all, is logged and not used.  A
+            source that fails calls nothing: what it said last stays.
+        """
+
+    def stop() -> None:
+        """Look no more; *update* is not called after this.  What it raises is logged."""
+
+
+class IDiscoveryPlugin(Interface):
+    """Makes discoveries of one kind: what relay.ini calls ``discover = name``."""
+
+    name: str = Attribute("what relay.ini calls it")
+    options: Mapping[str, str] = Attribute("option name -> one line of help")
+
+    def create(options: Mapping[str, str], reactor: object) -> IDiscovery:
+        """
+        Make a discovery for one pool; it does nothing before its `start`.
+
+        :param options: what stood behind the name in relay.ini; only names that
+            `options` lists ever arrive here.  ``path`` is an absolute file name.
+        :param reactor: for timers and sockets; None in a plain check of a file.
         :raises ValueError: an option is bad; the text is shown to the operator
             with file and line.
         """

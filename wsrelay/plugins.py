@@ -1,5 +1,5 @@
 """
-Finds balancers by the name that relay.ini calls them.
+Finds balancers and discoveries by the names that relay.ini calls them.
 
 ``twistd`` imports this module only to list its commands, so it imports no
 algorithm: `BalancerPlugin` does that when the first balancer of a kind is made.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import cast
+from typing import Any, Final, Protocol, cast
 
 from attrs import field, frozen
 from twisted.plugin import IPlugin, getPlugins
@@ -19,25 +19,54 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from wsrelay.config.model import PluginCall
-from wsrelay.interfaces import IBalancer, IBalancerPlugin
+from wsrelay.interfaces import IBalancer, IBalancerPlugin, IDiscovery, IDiscoveryPlugin
 from wsrelay.log import Logger
 
-__all__ = ["BalancerPlugin", "check_balancer", "find_balancers", "make_balancer"]
+__all__ = [
+    "BalancerPlugin",
+    "DiscoveryPlugin",
+    "check_balancer",
+    "check_discovery",
+    "find_balancers",
+    "find_discoveries",
+    "make_balancer",
+    "make_discovery",
+]
 
 log = Logger()
 
 
-@implementer(IPlugin, IBalancerPlugin)
+class Plugin(Protocol):
+    """What the plugins of every kind have."""
+
+    name: str
+    options: Mapping[str, str]
+
+    def create(self, options: Mapping[str, str], reactor: object) -> object:
+        """Make what the plugin is for."""
+
+
+@frozen
+class Kind:
+    """A kind of plugin: what it is called in texts, what finds it, and what it makes."""
+
+    word: str
+    words: str
+    plugin: type[Interface]
+    product: type[Interface]
+
+
+BALANCER: Final = Kind("balancer", "balancers", IBalancerPlugin, IBalancer)
+DISCOVERY: Final = Kind("discovery", "discoveries", IDiscoveryPlugin, IDiscovery)
+
+
 @frozen(eq=False)
-class BalancerPlugin:
+class _ClassPlugin:
     """
-    The one line that a balancer needs in ``twisted/plugins/``.
+    The one line that a class needs in ``twisted/plugins/`` to be a plugin.
 
     :param name: what relay.ini calls it.
-    :param path: the balancer's class as ``package.module.Class``; imported when
-        the first one is made.  It is called with the options that relay.ini
-        gives, as keyword arguments with text values, and raises ValueError for
-        a bad one.
+    :param path: the class as ``package.module.Class``; imported when the first one is made.
     :param options: option name -> one line of help.  Nothing else is passed on.
     """
 
@@ -45,32 +74,40 @@ class BalancerPlugin:
     path: str
     options: Mapping[str, str] = field(factory=dict)
 
+
+@implementer(IPlugin, IBalancerPlugin)
+@frozen(eq=False)
+class BalancerPlugin(_ClassPlugin):
+    """
+    A balancer that is a class.
+
+    It is called with the options that relay.ini gives, as keyword arguments with text
+    values, and raises ValueError for a bad one.
+    """
+
     def create(self, options: Mapping[str, str], reactor: object) -> IBalancer:
         """Make one; a balancer that needs the reactor provides `IBalancerPlugin` itself."""
         return cast(IBalancer, namedAny(self.path)(**options))
 
 
-def find_balancers() -> dict[str, IBalancerPlugin]:
-    """
-    Return the installed balancers by name, in the order of their names.
+@implementer(IPlugin, IDiscoveryPlugin)
+@frozen(eq=False)
+class DiscoveryPlugin(_ClassPlugin):
+    """A discovery that is a class, called as that of a `BalancerPlugin`, the reactor first."""
 
-    A plugin that breaks `IBalancerPlugin` is left out, with a warning.  Of two
-    with the same name the shipped one stays, then the one whose class comes
-    first in the alphabet; the other is logged.
-    """
-    usable = [plugin for plugin in getPlugins(IBalancerPlugin) if _is_usable(plugin)]
-    found: dict[str, IBalancerPlugin] = {}
-    for plugin in sorted(usable, key=_precedence):
-        kept = found.setdefault(plugin.name, plugin)
-        if kept is not plugin:
-            log.warn(
-                "two balancers are called {name!r}: {kept} is used, {dropped} is not; "
-                "rename or uninstall one of them",
-                name=plugin.name,
-                kept=_origin(kept),
-                dropped=_origin(plugin),
-            )
-    return found
+    def create(self, options: Mapping[str, str], reactor: object) -> IDiscovery:
+        """Make one."""
+        return cast(IDiscovery, namedAny(self.path)(reactor, **options))
+
+
+def find_balancers() -> dict[str, IBalancerPlugin]:
+    """Return the installed balancers by name; see `find`."""
+    return cast(dict[str, IBalancerPlugin], find(BALANCER))
+
+
+def find_discoveries() -> dict[str, IDiscoveryPlugin]:
+    """Return the installed discoveries by name; see `find`."""
+    return cast(dict[str, IDiscoveryPlugin], find(DISCOVERY))
 
 
 def check_balancer(call: PluginCall, reactor: object = None) -> None:
@@ -85,6 +122,11 @@ def check_balancer(call: PluginCall, reactor: object = None) -> None:
     make_balancer(call, reactor)
 
 
+def check_discovery(call: PluginCall, reactor: object = None) -> None:
+    """Check a discovery and its options; as `check_balancer`."""
+    make_discovery(call, reactor)
+
+
 def make_balancer(call: PluginCall, reactor: object) -> IBalancer:
     """
     Make the balancer that relay.ini asks for.
@@ -92,38 +134,87 @@ def make_balancer(call: PluginCall, reactor: object) -> IBalancer:
     :param reactor: for the balancer's timers.
     :raises ValueError: as `check_balancer`.
     """
-    known = find_balancers()
+    return cast(IBalancer, make(BALANCER, call, reactor))
+
+
+def make_discovery(call: PluginCall, reactor: object) -> IDiscovery:
+    """
+    Make the discovery that relay.ini asks for; it does nothing before its ``start``.
+
+    :raises ValueError: as `check_balancer`.
+    """
+    return cast(IDiscovery, make(DISCOVERY, call, reactor))
+
+
+def find(kind: Kind) -> dict[str, Plugin]:
+    """
+    Return the installed plugins of a kind by name, in the order of their names.
+
+    A plugin that breaks its interface is left out, with a warning.  Of two
+    with the same name the shipped one stays, then the one whose class comes
+    first in the alphabet; the other is logged.
+    """
+    plugins: Iterable[Any] = getPlugins(kind.plugin)
+    usable = [plugin for plugin in plugins if _is_usable(kind, plugin)]
+    found: dict[str, Plugin] = {}
+    for plugin in sorted(usable, key=_precedence):
+        kept = found.setdefault(plugin.name, plugin)
+        if kept is not plugin:
+            log.warn(
+                "two {kind} are called {name!r}: {kept} is used, {dropped} is not; "
+                "rename or uninstall one of them",
+                kind=kind.words,
+                name=plugin.name,
+                kept=_origin(kept),
+                dropped=_origin(plugin),
+            )
+    return found
+
+
+def make(kind: Kind, call: PluginCall, reactor: object) -> object:
+    """
+    Make what relay.ini asks for by a plugin's name and options.
+
+    :raises ValueError: the name or an option is unknown, an option is bad, or the plugin
+        fails, which is logged; the text is for the operator.
+    """
+    known = find(kind)
     if call.name not in known:
-        raise ValueError(_unknown("balancer", call.name, known))
+        raise ValueError(_unknown(kind.word, call.name, known))
     plugin = known[call.name]
     for option in call.options:
         if option not in plugin.options:
             raise ValueError(_unknown(f"option of {call.name}", option, plugin.options))
-    return _create(plugin, call.options, reactor)
+    return _create(kind, plugin, call.options, reactor)
 
 
-def _create(plugin: IBalancerPlugin, options: Mapping[str, str], reactor: object) -> IBalancer:
+def _create(kind: Kind, plugin: Plugin, options: Mapping[str, str], reactor: object) -> object:
     try:
-        balancer = plugin.create(dict(options), reactor)
-        _verify(IBalancer, balancer)
+        product = plugin.create(dict(options), reactor)
+        _verify(kind.product, product)
     except ValueError:
         raise
     except Exception as error:
         # A fault of the plugin, not of the file: its author needs the traceback.
-        log.failure("balancer {name!r} cannot be made", name=plugin.name)
+        log.failure("{kind} {name!r} cannot be made", kind=kind.word, name=plugin.name)
         raise ValueError(
-            f"balancer {plugin.name!r} cannot be made: {type(error).__name__}: {error}"
+            f"{kind.word} {plugin.name!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
-    return balancer
+    return product
 
 
-def _is_usable(plugin: IBalancerPlugin) -> bool:
+def _is_usable(kind: Kind, plugin: Plugin) -> bool:
     try:
-        _verify(IBalancerPlugin, plugin)
+        _verify(kind.plugin, plugin)
         if not isinstance(plugin.name, str) or not isinstance(plugin.options, Mapping):
             raise TypeError("name is a text and options a mapping of texts")
     except Exception as error:
-        log.warn("{plugin} is not used as a balancer: {why}", plugin=_origin(plugin), why=error)
+        log.warn(
+            "{plugin} is not used as a {kind}: {why}",
+            plugin=_origin(plugin),
+            kind=kind.word,
+            why=error,
+        )
         return False
     return True
 
@@ -136,14 +227,14 @@ def _verify(interface: type[Interface], candidate: object) -> None:
         raise TypeError(" ".join(str(error).split())) from error
 
 
-def _precedence(plugin: IBalancerPlugin) -> tuple[str, bool, str]:
+def _precedence(plugin: Plugin) -> tuple[str, bool, str]:
     origin = _origin(plugin)
     return plugin.name, not origin.startswith("wsrelay."), origin
 
 
-def _origin(plugin: IBalancerPlugin) -> str:
+def _origin(plugin: Plugin) -> str:
     """Where a plugin's code is, as ``package.module.Class``."""
-    if isinstance(plugin, BalancerPlugin):
+    if isinstance(plugin, _ClassPlugin):
         return plugin.path
     return f"{type(plugin).__module__}.{type(plugin).__qualname__}"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrelay.config import lines
-from wsrelay.config.model import PluginCall, UpstreamConfig
+from wsrelay.config.model import HealthCheckConfig, PluginCall, StickyConfig, UpstreamConfig
 from wsrelay.config.values import Parser
 
 GOOD: list[tuple[Parser, str, Any]] = [
@@ -31,7 +31,7 @@ GOOD: list[tuple[Parser, str, Any]] = [
         UpstreamConfig("a:1", "ws://a:1", 1, 1),
     ),
     (lines.upstream, "ws://a:1 weight=65535", UpstreamConfig("a:1", "ws://a:1", 65535)),
-    (lines.health_check, "tcp rise=1 fall=1", PluginCall("tcp", {"rise": "1", "fall": "1"})),
+    (lines.health_check, "tcp rise=1 fall=1", HealthCheckConfig("tcp", rise=1, fall=1)),
     (lines.upstream, "ws://a:1 backup=no", UpstreamConfig("a:1", "ws://a:1")),
     (lines.plugin_call, "first", PluginCall("first")),
     (
@@ -39,32 +39,35 @@ GOOD: list[tuple[Parser, str, Any]] = [
         "hash key=header:A=b x=1",
         PluginCall("hash", {"key": "header:A=b", "x": "1"}),
     ),
-    (lines.health_check, "tcp", PluginCall("tcp")),
+    (lines.health_check, "tcp", HealthCheckConfig("tcp")),
     (
         lines.health_check,
-        "http path=/up status=200-399 interval=3s timeout=1s rise=2 fall=5 port=81",
-        PluginCall(
+        "http path=/up host=a.test status=200-204 interval=5s timeout=2s rise=3 fall=4 port=81"
+        " jitter=0%",
+        HealthCheckConfig(
             "http",
-            {
-                "path": "/up",
-                "status": "200-399",
-                "interval": "3s",
-                "timeout": "1s",
-                "rise": "2",
-                "fall": "5",
-                "port": "81",
-            },
+            path="/up",
+            host="a.test",
+            status=(200, 204),
+            interval=5.0,
+            timeout=2.0,
+            rise=3,
+            fall=4,
+            port=81,
+            jitter=0.0,
         ),
     ),
+    (lines.health_check, "http status=204", HealthCheckConfig("http", status=(204, 204))),
     (
         lines.health_check,
-        "websocket path=/ subprotocol=x ping=yes",
-        PluginCall("websocket", {"path": "/", "subprotocol": "x", "ping": "yes"}),
+        "websocket path=/live subprotocol=x ping=no",
+        HealthCheckConfig("websocket", path="/live", subprotocol="x", ping=False),
     ),
+    (lines.sticky, "cookie name=wsrelay ttl=session secure=auto same_site=lax", StickyConfig()),
     (
         lines.sticky,
-        "cookie name=a ttl=session secure=auto same_site=lax",
-        PluginCall("cookie", {"name": "a", "ttl": "session", "secure": "auto", "same_site": "lax"}),
+        "cookie name=a ttl=1h secure=yes same_site=none secret=x",
+        StickyConfig("a", 3600.0, "yes", "none", "x"),
     ),
     (lines.origin, "https://chat.example.com", "https://chat.example.com"),
     (lines.origin, "https://*.example.com:8443", "https://*.example.com:8443"),
@@ -112,6 +115,12 @@ BAD: list[tuple[Parser, str, str]] = [
     (lines.health_check, "tcp path=/", "unknown option 'path'"),
     (lines.health_check, "http path=x", "path: 'x' is not a path"),
     (lines.health_check, "http status=1", "status: '1' is not a status"),
+    (lines.health_check, "http status=399-200", "the lower one first"),
+    (lines.health_check, "http host=a/b", "host: 'a/b' is not a host"),
+    (lines.health_check, "tcp jitter=101%", "jitter: '101%' is not a percentage"),
+    (lines.health_check, "websocket subprotocol=a,b", "subprotocol: 'a,b' has a character"),
+    (lines.sticky, "cookie name=a;b", "name: 'a;b' has a character"),
+    (lines.sticky, "cookie same_site=none secure=no", "say secure=yes"),
     (lines.sticky, "cookie ttl=x", "ttl: 'x' is not a duration"),
     (lines.origin, "example.com", "'example.com' is not an origin"),
     (lines.origin, "https://a/b", "'https://a/b' is not an origin"),

@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from wsrelay.config import Checks
 from wsrelay.config.model import (
+    AdminConfig,
+    HealthCheckConfig,
     ListenerConfig,
     LogConfig,
     PathRule,
     PluginCall,
     PoolConfig,
+    Rate,
     RelayConfig,
     RouteConfig,
+    StickyConfig,
     UpstreamConfig,
 )
 
@@ -443,3 +448,71 @@ def test_upstreams_on_one_line_are_told_to_part(upstreams: str) -> None:
 def test_access_log_words_are_not_taken_for_files() -> None:
     (error,) = errors_of(f"{SMALL}[log]\naccess = on\n")
     assert "a file called so is ./on" in error
+
+
+# Health, discovery, the admin endpoint
+
+
+def test_a_pool_says_how_it_is_watched_and_what_becomes_of_its_sessions() -> None:
+    lines = [
+        "sticky = cookie ttl=1h",
+        "health_check = tcp interval=1s",
+        "on_down = close",
+        "on_removed = keep",
+        "slow_start = 30s",
+        "queue_timeout = 3s",
+        "queue_size = 5",
+    ]
+    (pool,) = parsed(with_option("pool:chat", "\n".join(lines))).pools
+    assert pool.sticky == StickyConfig(ttl=3600.0)
+    assert pool.health_check == HealthCheckConfig("tcp", interval=1.0)
+    assert (pool.on_down, pool.on_removed, pool.slow_start) == ("close", "keep", 30.0)
+    assert (pool.queue_timeout, pool.queue_size) == (3.0, 5)
+
+
+def test_a_pool_may_have_nothing_but_a_discovery() -> None:
+    text = WHOLE.replace("upstreams = ws://127.0.0.1:3000", "discover = dns name=a.test port=1")
+    (pool,) = parsed(text).pools
+    assert pool.upstreams == ()
+    assert pool.discover == PluginCall("dns", {"name": "a.test", "port": "1"})
+
+
+def test_the_file_of_a_discovery_is_relative_to_relay_ini() -> None:
+    asked: list[PluginCall] = []
+    checks = Checks(discovery=asked.append)
+    text = with_option("pool:chat", "discover = file path=chat.txt")
+    (pool,) = parsed(text, checks=checks).pools
+    assert pool.discover == PluginCall("file", {"path": f"{FOLDER}/chat.txt"})
+    assert asked == [pool.discover]
+
+
+def test_what_the_discoverys_check_refuses_is_an_error_at_its_line() -> None:
+    def refuse(call: PluginCall) -> None:
+        raise ValueError("no such thing")
+
+    text = with_option("pool:chat", "discover = x")
+    (error,) = errors_of(text, checks=Checks(discovery=refuse))
+    assert error == "relay.ini:6: [pool:chat] discover: no such thing"
+
+
+def test_the_admin_endpoint_is_off_unless_it_is_asked_for() -> None:
+    assert parsed(WHOLE).admin is None
+    assert parsed(with_option("admin", "token_file = token")).admin is None
+
+
+def test_the_admin_endpoint_is_checked_with_its_token() -> None:
+    asked: list[object] = []
+    checks = Checks(endpoint=asked.append, admin=asked.append)
+    lines = "listen = unix:admin.sock\ntoken_file = token"
+    admin = parsed(with_option("admin", lines), checks=checks).admin
+    assert admin == AdminConfig(f"unix:{FOLDER}/admin.sock", FOLDER / "token")
+    assert asked == ["tcp:8080", admin.listen, admin] or asked == [admin.listen, admin, "tcp:8080"]
+
+
+def test_the_admin_endpoint_is_no_listeners() -> None:
+    (error,) = errors_of(with_option("admin", "listen = tcp:8080"))
+    assert "[admin] listen: 'tcp:8080' is the endpoint of listener 'web' already" in error
+
+
+def test_the_pace_of_a_drain() -> None:
+    assert parsed(with_option("relay", "drain_rate = 600/m")).drain_rate == Rate(10.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wsrelay.config.blocks import Block, Job, Setting
-from wsrelay.config.build import build_listener, build_log, build_pool, build_route
+from wsrelay.config.build import build_admin, build_listener, build_log, build_pool, build_route
 from wsrelay.config.errors import Place, unknown_name
 from wsrelay.config.model import PathRule, RelayConfig
 from wsrelay.config.table import KINDS
@@ -23,7 +23,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
     The result is whole only if the job has no errors afterwards.
     """
     kinds = _by_kind(blocks, job)
-    relay, log = (_only(kinds[kind], job) for kind in ("relay", "log"))
+    relay, log, admin = (_only(kinds[kind], job) for kind in ("relay", "log", "admin"))
     _need_some(kinds, relay, job)
     _refuse_shared_endpoints(kinds, job)
     for block in kinds["route"].values():
@@ -37,7 +37,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
         job.ask(relay.at("data_path"), job.checks.data_path, relay.get("data_path"))
     options: dict[str, Any] = {
         name: relay.settings[name].value
-        for name in ("drain_timeout", "data_path")
+        for name in ("drain_timeout", "drain_rate", "data_path")
         if name in relay.settings
     }
     return RelayConfig(
@@ -45,6 +45,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
         routes=tuple(filter(None, routes)),
         pools=tuple(filter(None, pools)),
         log=build_log(log, job),
+        admin=build_admin(admin, job),
         **options,
     )
 
@@ -108,8 +109,16 @@ def _refuse_shared_endpoints(kinds: Kinds, job: Job) -> None:
         endpoint = block.get("endpoint")
         first = seen.setdefault(endpoint, block) if endpoint else block
         if first is not block:
-            message = f"'{endpoint}' is the endpoint of listener '{first.name}' already"
-            job.report(block.at("endpoint"), f"{message}; each needs its own")
+            _refuse_endpoint(block.at("endpoint"), endpoint, first, job)
+    for block in kinds["admin"].values():
+        endpoint = block.get("listen")
+        if endpoint in seen:
+            _refuse_endpoint(block.at("listen"), endpoint, seen[endpoint], job)
+
+
+def _refuse_endpoint(place: Place, endpoint: str, first: Block, job: Job) -> None:
+    message = f"'{endpoint}' is the endpoint of listener '{first.name}' already"
+    job.report(place, f"{message}; each needs its own")
 
 
 def _refuse_dangling_names(route: Block, kinds: Kinds, job: Job) -> None:

@@ -11,15 +11,17 @@ from wsrelay.config.blocks import Block, Job
 from wsrelay.config.errors import Place
 from wsrelay.config.lines import default_name
 from wsrelay.config.model import (
+    AdminConfig,
     ListenerConfig,
     LogConfig,
     PathRule,
+    PluginCall,
     PoolConfig,
     RouteConfig,
     UpstreamConfig,
 )
 
-__all__ = ["build_listener", "build_log", "build_pool", "build_route"]
+__all__ = ["build_admin", "build_listener", "build_log", "build_pool", "build_route"]
 
 
 def _picked(block: Block, model: type) -> dict[str, Any]:
@@ -34,6 +36,16 @@ def build_log(block: Block, job: Job) -> LogConfig:
     if isinstance(log.access, Path):
         job.ask(block.at("access"), job.checks.access_log, log.access)
     return log
+
+
+def build_admin(block: Block, job: Job) -> AdminConfig | None:
+    """Build ``[admin]``; None if it does not listen."""
+    if block.get("listen") is None:
+        return None
+    admin = AdminConfig(**_picked(block, AdminConfig))
+    job.ask(block.at("listen"), job.checks.endpoint, admin.listen)
+    job.ask(block.at("token_file" if admin.token_file else "listen"), job.checks.admin, admin)
+    return admin
 
 
 def build_listener(block: Block, job: Job) -> ListenerConfig | None:
@@ -98,9 +110,10 @@ def build_pool(block: Block, job: Job) -> PoolConfig | None:
     _refuse_same_upstreams(block, job)
     _check_balancer(block, job)
     tls_key = _key(block, "tls_", job)
-    if "upstreams" not in block.settings:
+    if not block.settings.keys() & {"upstreams", "discover"}:
         return None
-    pool = PoolConfig(**{"name": block.name} | _picked(block, PoolConfig) | tls_key)
+    discover = _discover(block, job)
+    pool = PoolConfig(**{"name": block.name} | _picked(block, PoolConfig) | tls_key | discover)
     job.ask(_tls_place(block), job.checks.upstream_tls, pool)
     return pool
 
@@ -113,6 +126,18 @@ def _check_balancer(block: Block, job: Job) -> None:
         job.report(block.at("balancer"), "'sticky-sid' is not supported yet")
     else:
         job.ask(block.at("balancer"), job.checks.balancer, call)
+
+
+def _discover(block: Block, job: Job) -> dict[str, Any]:
+    """Return what ``discover`` is, with the path of a file made absolute."""
+    call: PluginCall | None = block.get("discover")
+    if call is None:
+        return {}
+    if "path" in call.options:
+        path = str(job.folder / call.options["path"])
+        call = PluginCall(call.name, {**call.options, "path": path})
+    job.ask(block.at("discover"), job.checks.discovery, call)
+    return {"discover": call}
 
 
 def _refuse_same_upstreams(block: Block, job: Job) -> None:

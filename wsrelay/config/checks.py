@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from wsrelay.config.model import PluginCall, PoolConfig
+from wsrelay.config.model import AdminConfig, PluginCall, PoolConfig
 
 __all__ = ["Checks"]
 
@@ -32,8 +32,14 @@ class Checks:
     balancer: Callable[[PluginCall], None] = _accept
     """Is given a pool's balancer, if relay.ini names one."""
 
+    discovery: Callable[[PluginCall], None] = _accept
+    """Is given a pool's ``discover``, its ``path`` absolute, if relay.ini names one."""
+
     endpoint: Callable[[str], None] = _accept
-    """Is given each listener's endpoint string."""
+    """Is given each listener's endpoint string, and that of ``[admin]``."""
+
+    admin: Callable[[AdminConfig], None] = _accept
+    """Is given ``[admin]``, if it listens."""
 
     access_log: Callable[[Path], None] = _accept
     """Is given the file of ``[log] access``."""

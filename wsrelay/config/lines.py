@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import Any
 
 from wsrelay.config.errors import unknown_name
-from wsrelay.config.model import PluginCall, UpstreamConfig
+from wsrelay.config.model import HealthCheckConfig, PluginCall, StickyConfig, UpstreamConfig
 from wsrelay.config.values import (
     Parser,
     boolean,
     duration,
+    host_and_port,
     host_pattern,
     integer,
     one_of,
+    percentage,
     port,
     word,
     word_or,
@@ -111,15 +113,18 @@ def plugin_call(text: str) -> PluginCall:
     return PluginCall(name, dict(_pairs(words)))
 
 
-def calls(known: Mapping[str, Mapping[str, Parser]]) -> Parser:
-    """Return a parser for ``name option=value …`` of which names and options are *known*."""
+def calls(known: Mapping[str, Mapping[str, Parser]], make: Callable[..., Any]) -> Parser:
+    """
+    Return a parser for ``name option=value …`` of which names and options are *known*.
 
-    def parse_call(text: str) -> PluginCall:
-        call = plugin_call(text)
-        if call.name not in known:
-            raise ValueError(unknown_name("value", call.name, known))
-        _options(text.split()[1:], known[call.name])
-        return call
+    :param make: is given the name and the parsed options, and returns the value.
+    """
+
+    def parse_call(text: str) -> Any:
+        name, *words = text.split()
+        if name not in known:
+            raise ValueError(unknown_name("value", name, known))
+        return make(name, **_options(words, known[name]))
 
     return parse_call
 
@@ -149,16 +154,26 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     return list(seen.items())
 
 
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"'{text}' has a character that cannot stand there; expected one word")
+    return text
+
+
 def _url_path(text: str) -> str:
     if not re.fullmatch("/[!-~]*", text):
         raise ValueError(f"'{text}' is not a path; expected it to start with '/'")
     return text
 
 
-def _statuses(text: str) -> str:
-    if not re.fullmatch("[1-5][0-9]{2}(-[1-5][0-9]{2})?", text):
+def _statuses(text: str) -> tuple[int, int]:
+    match = re.fullmatch("([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", text)
+    if match is None:
         raise ValueError(f"'{text}' is not a status; expected one like 200 or 200-399")
-    return text
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise ValueError(f"'{text}' has no status in it; expected the lower one first")
+    return first, last
 
 
 _EVERY_CHECK: dict[str, Parser] = {
@@ -166,24 +181,38 @@ _EVERY_CHECK: dict[str, Parser] = {
     "timeout": duration,
     "rise": integer(1),
     "fall": integer(1),
+    "jitter": percentage,
     "port": port,
 }
+_HTTP_CHECK: dict[str, Parser] = _EVERY_CHECK | {"path": _url_path, "host": host_and_port}
 health_check = calls(
     {
         "tcp": _EVERY_CHECK,
-        "http": _EVERY_CHECK | {"path": _url_path, "status": _statuses},
-        "websocket": _EVERY_CHECK | {"path": _url_path, "subprotocol": word, "ping": boolean},
-    }
+        "http": _HTTP_CHECK | {"status": _statuses},
+        "websocket": _HTTP_CHECK | {"subprotocol": _token, "ping": boolean},
+    },
+    HealthCheckConfig,
 )
+
+
+def _sticky(_kind: str, **options: Any) -> StickyConfig:
+    value = StickyConfig(**options)
+    if value.same_site == "none" and value.secure == "no":
+        raise ValueError("browsers drop a cookie with same_site=none and secure=no; say secure=yes")
+    return value
+
+
 sticky = calls(
     {
         "cookie": {
-            "name": word,
+            "name": _token,
             "ttl": word_or("session", duration),
             "secure": one_of("auto", "yes", "no"),
             "same_site": one_of("lax", "strict", "none"),
+            "secret": word,
         }
-    }
+    },
+    _sticky,
 )
 
 

@@ -35,6 +35,14 @@ class PluginCall:
 
 
 @frozen
+class Rate:
+    """So many a second, and how many may come at once (None: not said)."""
+
+    per_second: float
+    burst: int | None = None
+
+
+@frozen
 class LogConfig:
     """``[log]``"""
 
@@ -134,19 +142,68 @@ class UpstreamConfig:
 
 
 @frozen
+class HealthCheckConfig:
+    """``health_check`` of a pool; what a kind has no use for keeps its default."""
+
+    kind: Literal["tcp", "http", "websocket"]
+    interval: float = 3.0
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 5
+    jitter: float = 0.1  # of the interval, either way
+    port: int | None = None  # None: the upstream's own
+    path: str = "/"
+    host: str | None = None  # None: the upstream's own host and port
+    status: tuple[int, int] = (200, 399)  # first and last that are good
+    subprotocol: str | None = None
+    ping: bool = True
+
+
+@frozen
+class StickyConfig:
+    """``sticky = cookie`` of a pool."""
+
+    name: str = "wsrelay"
+    ttl: float | None = None  # None: until the browser ends
+    secure: Literal["auto", "yes", "no"] = "auto"
+    same_site: Literal["lax", "strict", "none"] = "lax"
+    secret: str | None = field(default=None, repr=False)  # None: one of this machine's
+
+
+OnLoss = Literal["keep", "drain", "close"]
+"""What becomes of an upstream's sessions when it goes down or away."""
+
+
+@frozen
 class PoolConfig:
     """``[pool:NAME]``"""
 
     name: str
-    upstreams: tuple[UpstreamConfig, ...]
+    upstreams: tuple[UpstreamConfig, ...] = ()  # those of the file; `discover` finds others
     balancer: PluginCall = PluginCall("least-connections")
+    sticky: StickyConfig | None = None
+    health_check: HealthCheckConfig | None = None
     max_fails: int = 3
     fail_timeout: float = 10.0
+    on_down: OnLoss = "keep"
+    on_removed: OnLoss = "drain"
+    slow_start: float | None = None
+    queue_timeout: float | None = None
+    queue_size: int = 1000
+    discover: PluginCall | None = None
     tls_verify: bool = True
     tls_ca: Path | None = None
     tls_name: str | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+
+
+@frozen
+class AdminConfig:
+    """``[admin]``"""
+
+    listen: str  # an endpoint
+    token_file: Path | None = None
 
 
 @frozen
@@ -157,5 +214,7 @@ class RelayConfig:
     routes: tuple[RouteConfig, ...]
     pools: tuple[PoolConfig, ...]
     drain_timeout: float = 30.0
+    drain_rate: Rate | None = None
     data_path: Literal["auto", "native", "python"] = "auto"
     log: LogConfig = LogConfig()
+    admin: AdminConfig | None = None

@@ -46,7 +46,10 @@ RELAY = [
     Option("workers", word_or("auto", integer(1), "auto"), "1", "processes", only=(1,)),
     Option("drain_timeout", duration_or_zero, "30s", "how long stopping takes"),
     Option(
-        "drain_rate", word_or("off", rate_of(integer(1))), "off", "pace of the closes", only=(None,)
+        "drain_rate",
+        word_or("off", rate_of(integer(1))),
+        "off",
+        "pace of the closes: 10/s; what is left after drain_timeout is closed at once",
     ),
     Option("drain_close_code", close_code, "1012", "code of the closes; a route may override it"),
     Option("max_connections", _limit, "off", "clients over all listeners", only=(None,)),
@@ -96,16 +99,14 @@ POOL = [
         "sticky",
         word_or("off", sticky),
         "off",
-        "cookie name=wsrelay ttl=session secure=auto same_site=lax",
-        only=(None,),
+        "cookie name=wsrelay ttl=session secure=auto same_site=lax secret=…",
     ),
     Option(
         "health_check",
         word_or("off", health_check),
         "off",
-        "tcp, http path=/ status=200-399 or websocket path=/ subprotocol=… ping=yes,"
-        " each with interval=3s timeout=1s rise=2 fall=5 port=…",
-        only=(None,),
+        "tcp, http path=/ host=… status=200-399 or websocket path=/ host=… subprotocol=… ping=yes,"
+        " each with interval=3s timeout=1s rise=2 fall=5 jitter=10% port=…",
     ),
     Option("max_fails", integer(0), "3", "failures until an upstream counts as down; 0: never"),
     Option("fail_timeout", duration, "10s", "within which they count, and how long it is down"),
@@ -114,26 +115,21 @@ POOL = [
         one_of("keep", "drain", "close"),
         "keep",
         "sessions of an upstream that went down",
-        only=("keep",),
     ),
     Option(
         "on_removed",
         one_of("keep", "drain", "close"),
         "drain",
         "sessions of an upstream that left the configuration",
-        only=("drain",),
     ),
-    Option(
-        "slow_start", word_or("off", duration), "off", "time to full share once up", only=(None,)
-    ),
-    Option("queue_timeout", word_or("off", duration), "off", "wait for an upstream", only=(None,)),
-    Option("queue_size", integer(1), "1000", "how many clients may wait", only=(1000,)),
+    Option("slow_start", word_or("off", duration), "off", "time to full share once up"),
+    Option("queue_timeout", word_or("off", duration), "off", "wait for an upstream"),
+    Option("queue_size", integer(1), "1000", "how many clients may wait"),
     Option(
         "discover",
         word_or("off", plugin_call),
         "off",
         "a plugin that finds upstreams: name option=value …",
-        only=(None,),
     ),
     Option("tls_verify", boolean, "yes", "whether a wss:// upstream has to prove who it is"),
     Option("tls_ca", file_path, "", "PEM file of who signs them", must_exist=True),
@@ -146,8 +142,8 @@ POOL = [
 ]
 
 ADMIN = [
-    Option("listen", word_or("off", str), "off", "endpoint of dashboard and API", only=(None,)),
-    Option("token_file", word_or("none", file_path), "none", "who may use them", only=(None,)),
+    Option("listen", word_or("off", EndpointText), "off", "endpoint of dashboard and API"),
+    Option("token_file", word_or("none", file_path), "none", "who may use them"),
 ]
 
 LOG = [
@@ -159,7 +155,7 @@ LOG = [
         "info",
         "debug, info, warn, error or critical: the least that the service's log tells",
     ),
-    Option("tick", word_or("off", duration), "off", "records of running sessions", only=(None,)),
+    Option("tick", word_or("off", duration), "off", "records of running sessions"),
     Option("redact_query", boolean, "yes", "whether queries are kept out of the log"),
 ]
 

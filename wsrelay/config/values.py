@@ -15,9 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-
-from wsrelay.config.model import Network, PathRule
+from wsrelay.config.model import Network, PathRule, Rate
 from wsrelay.wire.close import is_valid_code
 
 Parser = Callable[[str], Any]
@@ -32,14 +30,6 @@ _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _RATE = re.compile(r"(\S+?)/(s|m)(?:\s+burst\s+(\S+))?")
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 _TRUTH = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
-
-
-@frozen
-class Rate:
-    """So many a second, and how many may come at once (None: not said)."""
-
-    per_second: float
-    burst: int | None = None
 
 
 def word_or(word: str, parse: Parser, value: object = None) -> Parser:

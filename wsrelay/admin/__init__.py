@@ -1,0 +1,1 @@
+"""What an operator sees and steers: API, dashboard, and what both ask of the relay."""
