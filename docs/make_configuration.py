@@ -6,11 +6,12 @@ Write docs/configuration.rst from the tables that relay.ini is read with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.table import KINDS
-from wsrelay.plugins import find_balancers
+from wsrelay.interfaces import IBalancerPlugin, IDiscoveryPlugin
+from wsrelay.plugins import find_balancers, find_discoveries
 
 HEAD = """\
 relay.ini
@@ -59,12 +60,31 @@ Balancers
 ``balancer = name option=value …``; ``wsrelay balancers`` lists those that are installed.
 """
 
+DISCOVERIES = """\
+Discoveries
+-----------
+
+``discover = name option=value …``; ``wsrelay discoveries`` lists those that are installed.
+What a discovery said last stays in use while it fails, or says what makes no sense.
+
+A pool of whatever is behind a name, asked for whenever its time to live is over::
+
+    [pool:chat]
+    discover = dns name=chat.internal port=9000
+
+Names are asked for as they are written: the search list of ``/etc/resolv.conf`` is not used,
+``/etc/hosts`` is.  Of SRV records those with the lowest priority are used, the others are
+backups.  A file is read again when it was changed, renamed into its place, or a symlink to it
+was turned.
+"""
+
 
 def page() -> str:
     """Return the whole page."""
     parts = [HEAD]
     parts += ["\n".join(section(kind)) for kind in KINDS.values() if works(kind)]
-    parts += [BALANCERS + "\n" + "\n".join(balancers())]
+    parts += [BALANCERS + "\n" + "\n".join(plugins(find_balancers()))]
+    parts += [DISCOVERIES + "\n" + "\n".join(plugins(find_discoveries()))]
     return "\n".join(parts)
 
 
@@ -85,9 +105,9 @@ def section(kind: Kind) -> Iterator[str]:
         yield ""
 
 
-def balancers() -> Iterator[str]:
-    """Yield the lines about the shipped balancers."""
-    for name, plugin in find_balancers().items():
+def plugins(found: Mapping[str, IBalancerPlugin | IDiscoveryPlugin]) -> Iterator[str]:
+    """Yield the lines about the shipped plugins of one kind."""
+    for name, plugin in found.items():
         yield f"``{name}``"
         for option, help_text in plugin.options.items():
             yield f"    ``{option}``: {help_text}"

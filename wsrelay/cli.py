@@ -11,7 +11,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 import wsrelay
@@ -51,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what is wrong with a configuration file")
     check.add_argument("file", metavar="FILE", help="relay.ini")
     check.set_defaults(run=_check)
-    balancers = commands.add_parser("balancers", help="list the installed balancers")
-    balancers.set_defaults(run=_balancers)
+    for words, run in (("balancers", _balancers), ("discoveries", _discoveries)):
+        listing = commands.add_parser(words, help=f"list the installed {words}")
+        listing.set_defaults(run=run)
     return parser
 
 
@@ -75,9 +76,19 @@ def _check(arguments: argparse.Namespace) -> int:
 def _balancers(_arguments: argparse.Namespace) -> int:
     from wsrelay.plugins import find_balancers
 
-    for name, plugin in sorted(find_balancers().items()):
+    return _list({name: plugin.options for name, plugin in find_balancers().items()})
+
+
+def _discoveries(_arguments: argparse.Namespace) -> int:
+    from wsrelay.plugins import find_discoveries
+
+    return _list({name: plugin.options for name, plugin in find_discoveries().items()})
+
+
+def _list(plugins: Mapping[str, Mapping[str, str]]) -> int:
+    for name, options in sorted(plugins.items()):
         print(name)
-        width = max(map(len, plugin.options), default=0)
-        for option, meaning in plugin.options.items():
+        width = max(map(len, options), default=0)
+        for option, meaning in options.items():
             print(f"    {option:{width}}  {meaning}")
     return 0

@@ -116,7 +116,12 @@ class IBalancerPlugin(Interface):
 
 
 class IDiscovery(Interface):
-    """Finds the upstreams of one pool, and goes on finding them."""
+    """
+    Finds the upstreams of one pool, and goes on finding them.
+
+    It may have an attribute ``problem``, a text: what keeps it from looking, empty when
+    nothing does.  The relay shows it to the operator.
+    """
 
     def start(update: Callable[[Sequence[str]], None]) -> None:
         """

@@ -1,8 +1,8 @@
-"""What wsrelay adds to twistd, and the balancers that it ships."""
+"""What wsrelay adds to twistd, and the balancers and discoveries that it ships."""
 
 from twisted.application.service import ServiceMaker
 
-from wsrelay.plugins import BalancerPlugin
+from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin
 
 wsrelay = ServiceMaker(
     "wsrelay", "wsrelay.tap", "A websocket-aware reverse proxy and load balancer.", "wsrelay"
@@ -21,5 +21,43 @@ hash_by_key = BalancerPlugin(
         "key": "what is hashed: ip, path, header:NAME, cookie:NAME or query:NAME; no default",
         "load_factor": "the most that an upstream may carry, as a multiple of its fair share; "
         "1 or more, or off (1.25)",
+    },
+)
+
+_SCHEME = "ws or wss (ws)"
+_RESOLVER = "the name server to ask: ADDRESS, ADDRESS:PORT or system (system)"
+_ASKED = "the longest time between two questions; a shorter time to live is kept (30s)"
+_BASE = "path that every request's path is put behind (/)"
+
+addresses_of_a_name = DiscoveryPlugin(
+    "dns",
+    "wsrelay.discovery.dns.Dns",
+    {
+        "name": "whole name whose addresses are the upstreams; no default",
+        "port": "their port; no default",
+        "scheme": f"{_SCHEME}; with wss the pool says tls_name",
+        "family": "4 or 6 for addresses of IPv4 or of IPv6 only, or any (any)",
+        "resolver": _RESOLVER,
+        "every": _ASKED,
+        "base": _BASE,
+    },
+)
+srv_records = DiscoveryPlugin(
+    "srv",
+    "wsrelay.discovery.srv.Srv",
+    {
+        "name": "whole name of the SRV records: _ws._tcp.chat.internal; no default",
+        "scheme": _SCHEME,
+        "resolver": f"{_RESOLVER}; the targets' own names are always left to the system",
+        "every": _ASKED,
+        "base": _BASE,
+    },
+)
+watched_file = DiscoveryPlugin(
+    "file",
+    "wsrelay.discovery.file.File",
+    {
+        "path": "file with one upstream a line, as in upstreams; no default",
+        "every": "time between two looks at it (1s)",
     },
 )
