@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.relay.dialling import connect
+from wsrelay.relay.reasons import in_words
 from wsrelay.relay.tls import upstream_tls
 from wsrelay.relay.transports import Connection, write_first
 from wsrelay.wire.response import BadResponse, Response, parse_response
@@ -93,7 +94,7 @@ class UpstreamConnection(Connection):
 
     def abandon(self) -> None:
         """Drop the connection, whatever its state; nothing is told any more."""
-        self._finish()
+        self.finish()
         self.let_go()
         if self.is_made:
             self.abort()
@@ -143,10 +144,10 @@ class UpstreamConnection(Connection):
     def failed_to_connect(self, reason: Failure) -> None:
         """Report that nobody took the connection."""
         self._cancel = None
-        self._fail(502, f"connection failed: {reason.getErrorMessage()}")
+        self._fail(502, f"connection failed: {in_words(reason)}")
 
     def _lost_early(self, reason: Failure) -> None:
-        self._fail(502, f"connection lost before the answer: {reason.getErrorMessage()}")
+        self._fail(502, f"connection lost before the answer: {in_words(reason)}")
 
     def _too_slow(self) -> None:
         what = "did not answer in time" if self.is_made else "did not accept a connection in time"
@@ -173,7 +174,7 @@ class UpstreamConnection(Connection):
             return
         if response.status < 200 and response.status != 101:
             return  # RFC 9110 section 15.2: another answer follows
-        self._finish()
+        self.finish()
         rest, self._buffer = self._buffer, b""
         taker, self._taker = self._taker, None
         if taker is not None:
@@ -186,7 +187,8 @@ class UpstreamConnection(Connection):
             if taker is not None:
                 taker.upstream_failed(Problem(status, what))
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Await no answer any more; whoever has the connection sets `receive` and `lost`."""
         # A session may last for days: nothing of the handshake stays with its connection.
         self._done = True
         self._head = b""
@@ -201,14 +203,19 @@ class Dialer:
     Addresses and unix sockets are dialled directly: an endpoint would wrap every
     connection in a protocol of its own.  Names go through Twisted's `HostnameEndpoint`,
     which tries IPv6 and IPv4 side by side (RFC 8305).
+
+    :param port: in the place of the upstream's own; a unix socket has none.
+    :raises ValueError: a file of the pool's ``tls_…`` cannot be read or used.
     """
 
-    def __init__(self, reactor: Any, upstream: UpstreamConfig, pool: PoolConfig) -> None:
+    def __init__(
+        self, reactor: Any, upstream: UpstreamConfig, pool: PoolConfig, port: int | None = None
+    ) -> None:
         self._reactor = reactor
         # Read once: each of these parses the URL.
         is_unix = upstream.scheme == "unix"
         self._socket_path = upstream.socket_path if is_unix else None
-        self._address = host, _ = ("", 0) if is_unix else (upstream.host, upstream.port)
+        self._address = host, _ = ("", 0) if is_unix else (upstream.host, port or upstream.port)
         self._tls = upstream_tls(pool, host) if upstream.scheme == "wss" else None
         self._is_address = isIPAddress(host) or isIPv6Address(host)
         # A reactor in memory, or on completion ports, makes transports of another kind.
