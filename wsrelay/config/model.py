@@ -130,6 +130,11 @@ class UpstreamConfig:
         """The port, or the scheme's default."""
         return urlsplit(self.url).port or (443 if self.scheme == "wss" else 80)
 
+    @property
+    def authority(self) -> str:
+        """What Host is for those who ask it itself; a unix socket has no name."""
+        return self.url.partition("://")[2].partition("/")[0] or "localhost"
+
     @cached_property  # every handshake asks
     def base_path(self) -> str:
         """What the path of every request is put behind; no slash at its end."""

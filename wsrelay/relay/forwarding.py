@@ -83,4 +83,4 @@ def upstream_host(client_host: bytes, route: RouteConfig, upstream: UpstreamConf
         return client_host
     if route.host_header != "upstream":
         return route.host_header.encode()
-    return upstream.url.partition("://")[2].partition("/")[0].encode() or b"localhost"
+    return upstream.authority.encode()
