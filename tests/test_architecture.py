@@ -16,7 +16,13 @@ import wsrelay
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "wsrelay"
-PURE = ["wsrelay.wire", "wsrelay.config", "wsrelay.balancers", "wsrelay.pools.pool"]
+PURE = [
+    "wsrelay.wire",
+    "wsrelay.config",
+    "wsrelay.balancers",
+    "wsrelay.pools.pool",
+    "wsrelay.health.verdict",
+]
 FOREIGN = ["twisted.internet", "autobahn", "txaio", "asyncio"]
 
 WALK = """
@@ -117,6 +123,19 @@ def test_balancers_know_the_interfaces_only() -> None:
             ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
             allowed = ("wsrelay.interfaces", "wsrelay.balancers")
             assert [each for each in ours if not is_under(each, *allowed)] == [], name
+
+
+def test_health_checks_know_how_an_upstream_is_dialled_and_nobody_below_knows_of_them() -> None:
+    below = ("wsrelay.relay", "wsrelay.pools", "wsrelay.wire", "wsrelay.config")
+    allowed = ("wsrelay.health", "wsrelay.wire", "wsrelay.config.model", "wsrelay.log")
+    dialling = [f"wsrelay.relay.{name}" for name in ("upstream", "transports", "reasons")]
+    for name, tree in modules():
+        ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
+        if is_under(name, "wsrelay.health"):
+            own = ("wsrelay.__version__", *allowed, *dialling)
+            assert [e for e in ours if e != "wsrelay" and not is_under(e, *own)] == [], name
+        elif is_under(name, *below):
+            assert [each for each in ours if is_under(each, "wsrelay.health")] == [], name
 
 
 def test_wire_knows_nothing_of_the_rest() -> None:
