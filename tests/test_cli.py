@@ -118,6 +118,23 @@ def test_the_balancers_that_ship_are_found(capsys: Output) -> None:
     assert names == sorted(names)
 
 
+def test_discoveries_are_listed_as_balancers_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    plugins = [Plugin("own", {"at": "where", "every": "how often"}), Plugin("all")]
+    found = {plugin.name: plugin for plugin in plugins}
+    monkeypatch.setattr("wsrelay.plugins.find_discoveries", lambda: found)
+    assert main(["discoveries"]) == 0
+    assert capsys.readouterr().out == "all\nown\n    at     where\n    every  how often\n"
+
+
+def test_the_discoveries_that_ship_are_found(capsys: Output) -> None:
+    assert main(["discoveries"]) == 0
+    names = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert {"dns", "srv", "file"} <= set(names)
+    assert names == sorted(names)
+
+
 def test_the_version_is_the_packages(capsys: Output) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
@@ -136,6 +153,7 @@ def test_a_command_that_is_not_there_is_answered_with_those_that_are(
     assert command[0] in err
     assert "check" in err.splitlines()[-1]
     assert "balancers" in err.splitlines()[-1]
+    assert "discoveries" in err.splitlines()[-1]
 
 
 def test_no_command_at_all_is_a_usage_error(capsys: Output) -> None:

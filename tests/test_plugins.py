@@ -217,7 +217,14 @@ def test_the_plugin_file_imports_neither_an_algorithm_nor_the_service_nor_a_reac
         "import sys, twisted.plugins.wsrelay_plugin; print(*sys.modules, sep='\\n')"
     ).split()
     assert "wsrelay.plugins" in modules
-    heavy = ("wsrelay.balancers", "wsrelay.tap", "wsrelay.relay", "autobahn")
+    heavy = (
+        "wsrelay.balancers",
+        "wsrelay.discovery",
+        "wsrelay.tap",
+        "wsrelay.relay",
+        "twisted.names",
+        "autobahn",
+    )
     assert [name for name in modules if name.startswith(heavy)] == []
     assert "twisted.internet.reactor" not in modules
 

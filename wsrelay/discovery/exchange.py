@@ -10,13 +10,14 @@ of its own for each question; the messages are Twisted's.
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
-from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.protocol import connectionDone
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IAddress, IReadDescriptor
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.names.dns import Message, Query, randomSource
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
@@ -46,7 +47,10 @@ class _Question:
         except (EOFError, ValueError):
             return None
         is_ours = message.answer and message.id == self._message.id
-        return message if is_ours and message.queries == self._message.queries else None
+        # Twisted takes what ends in the middle of its records for one with fewer of them.
+        is_whole = message.trunc or len(message.answers) == int.from_bytes(data[6:8])
+        is_about_it = message.queries == self._message.queries
+        return message if is_ours and is_whole and is_about_it else None
 
 
 @implementer(IReadDescriptor)
@@ -92,15 +96,16 @@ class _Datagrams:
             message = self._question.answer_in(self._socket.recv(_LARGEST_DATAGRAM))
         except BlockingIOError:  # its checksum was wrong
             return
-        except OSError as error:  # nothing listens there, say
+        except OSError as error:  # the same, where it is heard of by reading
             self._end(error)
             return
         if message is not None:
             self._end(message)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Learn that the reactor has dropped the socket."""
-        self._end(reason)
+        """Learn that the reactor has dropped the socket: nothing listens there, say."""
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._end(OSError(error, os.strerror(error)) if error else reason)
 
     def _end(self, outcome: Message | OSError | Failure) -> None:
         self._reactor.removeReader(self)
@@ -114,8 +119,6 @@ class _Datagrams:
 
 class _Stream(Int16StringReceiver):
     """A TCP connection that asks one server; RFC 1035 section 4.2.2."""
-
-    transport: Any
 
     def __init__(self, question: _Question) -> None:
         self.answer: Deferred[Message] = Deferred()
@@ -135,6 +138,19 @@ class _Stream(Int16StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.answer.called:
             self.answer.errback(reason)
+
+
+class _Streams(Factory):
+    """Makes the one connection, without a word in the log."""
+
+    noisy = False
+
+    def __init__(self, question: _Question) -> None:
+        self._question = question
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> _Stream:
+        return _Stream(self._question)
 
 
 async def ask_by_udp(reactor: Any, server: Address, query: Query) -> Message:
@@ -157,9 +173,9 @@ async def ask_by_tcp(reactor: Any, server: Address, query: Query) -> Message:
     :raises Exception: the server cannot be reached, or hangs up.
     """
     kind = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
-    stream = _Stream(_Question(query))
-    await connectProtocol(kind(reactor, *server), stream)
+    stream: Any = await kind(reactor, *server).connect(_Streams(_Question(query)))
     try:
-        return await stream.answer
+        answer: Message = await stream.answer
+        return answer
     finally:
         stream.transport.abortConnection()

@@ -10,7 +10,16 @@ from attrs import frozen
 
 from wsrelay.config.values import Parser, duration, host, port
 
-__all__ = ["Address", "Form", "base_path", "domain_name", "interval", "name_server", "parsed"]
+__all__ = [
+    "Address",
+    "Form",
+    "base_path",
+    "domain_name",
+    "interval",
+    "is_address",
+    "name_server",
+    "parsed",
+]
 
 Address = tuple[str, int]
 """An IP address and a port."""
@@ -51,7 +60,7 @@ def parsed(option: str, text: str, parse: Parser, example: str = "") -> Any:
 def domain_name(text: str) -> bytes:
     """Parse a name that DNS can be asked for; the dot at its end is left out."""
     name = host(text.removesuffix("."))
-    if _is_address(name.strip("[]")):
+    if is_address(name.strip("[]")):
         raise ValueError(f"'{text}' is an address, not a name; write it in upstreams")
     if len(name) > LONGEST_NAME or any(len(label) > LONGEST_LABEL for label in name.split(".")):
         raise ValueError(
@@ -66,9 +75,9 @@ def name_server(text: str) -> tuple[Address, ...]:
     if text == "system":
         return ()
     address, number = text, str(DNS_PORT)
-    if not _is_address(text) and (match := _ADDRESS_AND_PORT.fullmatch(text)):
+    if not is_address(text) and (match := _ADDRESS_AND_PORT.fullmatch(text)):
         address, number = match["v6"] or match["v4"], match["port"] or number
-    if not _is_address(address):
+    if not is_address(address):
         raise ValueError(
             f"'{text}' is not an address; expected one like 10.0.0.2, 10.0.0.2:5353,"
             " [2001:db8::1]:5353, or system"
@@ -95,7 +104,8 @@ def interval(least: float, least_text: str) -> Parser:
     return parse_interval
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Say whether *text* is an IP address, which can be used without looking it up."""
     try:
         ip_address(text)
     except ValueError:

@@ -20,7 +20,7 @@ from twisted.names.hosts import searchFileForAll
 from twisted.python.filepath import FilePath
 
 from wsrelay.discovery.exchange import ask_by_tcp, ask_by_udp
-from wsrelay.discovery.options import DNS_PORT, Address
+from wsrelay.discovery.options import DNS_PORT, Address, is_address
 
 __all__ = ["Answer", "LookupFailed", "Resolver"]
 
@@ -125,7 +125,8 @@ def read_servers(path: Path) -> tuple[Address, ...]:
     except FileNotFoundError:
         lines = []
     words = [line.split() for line in lines]
-    found = [each[1] for each in words if len(each) > 1 and each[0] == "nameserver"]
+    named = [each[1] for each in words if len(each) > 1 and each[0] == "nameserver"]
+    found = [each for each in named if is_address(each)]
     return tuple((each, DNS_PORT) for each in found[:MOST_SERVERS] or ["127.0.0.1"])
 
 
