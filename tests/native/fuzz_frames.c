@@ -79,8 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct ws_scanner s = fresh;
         struct findings f = read_in_pieces(&s, data, size, pieces[i]);
         if (f.controls != whole.controls || f.passed != whole.passed || f.fault != whole.fault ||
-            s.messages != first.messages || s.payload != first.payload || s.left != first.left ||
-            s.detail != first.detail)
+            s.messages != first.messages || s.binary != first.binary ||
+            s.payload != first.payload || s.left != first.left || s.detail != first.detail)
             abort();
     }
     return 0;

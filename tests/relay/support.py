@@ -162,6 +162,15 @@ class FakeTransport:
         """Bytes that the relay counts as sent, and still keeps."""
         return len(self.buffer)
 
+    # where Twisted's transports keep what is unsent
+
+    @property
+    def dataBuffer(self) -> bytes:
+        return bytes(self.buffer)
+
+    offset = 0
+    _tempDataLen = 0  # noqa: N815
+
     # what the peer does
 
     def peer_sends(self, data: bytes) -> None:

@@ -30,12 +30,13 @@ from tests.relay.support import (
     settle,
 )
 from tests.support import require
-from wsrelay.relay.pump import PumpOptions, Side
+from wsrelay.relay.pump import PumpOptions, Side, Totals
 from wsrelay.relay.python_leg import MAX_WAITING
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.wire.frames import MAX_CONTROLS, Limits, Violation
 
 with contextlib.suppress(ImportError):  # the first test says so
+    from wsrelay.relay._native import ffi
     from wsrelay.relay.native_pump import PATIENCE, NativePump
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
@@ -45,6 +46,13 @@ NOBODY = PumpOptions(0, Limits(), Limits())
 
 def test_the_native_pump_is_there() -> None:
     require(NATIVE, f"no native pump: {WHY_NOT}")
+
+
+@needs_native
+def test_the_totals_have_the_same_order_in_c_as_in_python() -> None:
+    in_c = ffi.typeof("struct ws_totals").fields
+    assert tuple(name for name, _ in in_c) == Totals._fields
+    assert {each.type.cname for _, each in in_c} == {"uint64_t"}
 
 
 class Line:
@@ -517,6 +525,7 @@ class LongFrameTests(NativeTestCase):
         self.assertEqual(self.pump.messages(UPSTREAM), 0)
         self.send(UPSTREAM, last[:100], last[100:], frame_from(UPSTREAM, 0))
         self.assertEqual(self.pump.messages(UPSTREAM), 1)
+        self.assertEqual(self.pump.binary_messages(UPSTREAM), 1)
         self.assertEqual(self.got(CLIENT), first + last)
         violation = Violation(1002, "continuation frame without a message")
         self.assertEqual(self.owner.told, [(UPSTREAM, violation)])
@@ -558,9 +567,11 @@ class LongFrameTests(NativeTestCase):
         self.send(UPSTREAM, frame[:100], frame[100:])
         self.assertGreater(self.kept(CLIENT), 0)
         self.assertLessEqual(self.kept(CLIENT), 2**20)
+        self.assertEqual(self.pump.totals().buffered, self.kept(CLIENT))
         self.transports[CLIENT].stalled = False
         self.settle()
         self.assertEqual(self.got(CLIENT), frame)
+        self.assertEqual(self.pump.totals().buffered, 0)
 
     def test_a_leg_that_is_shut_gets_what_is_still_under_way(self) -> None:
         self.transports[CLIENT].stalled = True

@@ -58,6 +58,13 @@ class TakingOverTests(TLSTestCase):
         self.assertIs(type(self.pump_of(one, other)), PythonPump)
         self.assertIs(type(self.pump_of(other, one)), PythonPump)
 
+    def test_what_twisted_keeps_of_a_connection_counts_as_buffered(self) -> None:
+        one, other = self.ground.transport(), self.ground.transport()
+        one.tls._appSendBuffer = [b"before", b"it"]
+        one.tls._aggregator._buffer.append(b"behind")
+        one.socket.dataBuffer = b"sealed"
+        self.assertEqual(self.pump_of(one, other).totals().buffered, 20)
+
     def test_a_connection_in_its_handshake_gets_a_python_pump(self) -> None:
         one, other = self.ground.transport(), self.ground.transport()
         one.tls._handshakeDone = False

@@ -15,7 +15,7 @@ from tests.relay.support import (
 )
 from wsrelay.relay.pump import Side
 from wsrelay.relay.python_leg import MAX_WAITING, WATCH
-from wsrelay.wire.frames import Violation, encode_frame
+from wsrelay.wire.frames import MAX_CONTROLS, Violation, encode_frame
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 
@@ -395,6 +395,132 @@ class EndTests(PumpTestCase):
         self.assertEqual(len(self.owner.told), 2)
 
 
+@with_every_pump
+class TotalsTests(PumpTestCase):
+    """What a pump counts, all at once."""
+
+    def start(self, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
+        super().start(from_client, from_upstream)
+        self.assertEqual(self.pump.totals().buffered, 0)
+
+    def pauses(self, side: Side) -> int:
+        totals = self.pump.totals()
+        return totals.client_pauses if side is CLIENT else totals.upstream_pauses
+
+    def test_a_message_is_text_or_binary_by_the_type_that_it_begins_with(self) -> None:
+        self.start()
+        for side in Side:
+            parts = [
+                *(frame_from(side, BINARY, b"a", final=False), frame_from(side, 0, final=False)),
+                *(frame_from(side, PING, b"between"), frame_from(side, 0, LONG)),
+                *(frame_from(side, TEXT, b"b", final=False), frame_from(side, 0, b"c")),
+                *(frame_from(side, BINARY, LONG), frame_from(side, TEXT, LONG)),
+                *(frame_from(side, BINARY), frame_from(side, TEXT, b"unfinished", final=False)),
+            ]
+            for count, part in zip([0, 0, 0, 1, 1, 1, 2, 2, 3, 3], parts, strict=True):
+                self.send(side, part[:7], part[7:])
+                self.assertEqual(self.pump.binary_messages(side), count)
+            self.assertEqual(self.pump.messages(side), 5)
+
+    def test_the_totals_are_the_numbers_of_both_legs(self) -> None:
+        self.start()
+        self.send(CLIENT, frame_from(CLIENT, TEXT, b"one"), frame_from(CLIENT, BINARY, b"two"))
+        self.send(UPSTREAM, *[frame_from(UPSTREAM, BINARY, LONG)] * 3)
+        self.transports[UPSTREAM].stalled = True
+        self.flood(CLIENT)
+        totals, pump = self.pump.totals(), self.pump
+        for side in Side:
+            for name in ("messages", "binary_messages", "payload", "received", "sent"):
+                number = getattr(totals, f"{side.value}_{name}")
+                self.assertEqual(number, getattr(pump, name)(side))
+                self.assertGreater(number, 0)
+        self.assertEqual((totals.client_pauses, totals.upstream_pauses), (1, 0))
+        self.assertGreater(totals.buffered, 0)
+
+    def test_a_leg_is_paused_whenever_the_other_takes_no_more(self) -> None:
+        for side in Side:
+            with self.subTest(side=side):
+                self.setUp()
+                self.start()
+                before = 0
+                for _ in range(2):
+                    self.transports[side].stalled = True
+                    while self.transports[side.other].reading:
+                        self.send(side.other, frame_from(side.other, BINARY, LONG))
+                    self.assertEqual(self.pauses(side.other), before + 1)
+                    self.transports[side].stalled = False
+                    self.settle()
+                    before = self.pauses(side.other)
+                self.assertEqual(self.pauses(side), 0)
+
+    def test_a_leg_that_does_not_take_the_relays_replies_is_paused(self) -> None:
+        self.start()
+        self.owner.on_control = lambda side, frame: self.pump.send(side, b"\x8a" + frame[1:])
+        self.send(UPSTREAM, frame_from(UPSTREAM, BINARY, LONG)[:2000])
+        ping = frame_from(CLIENT, PING, bytes(125))
+        for _ in range(2 * MAX_WAITING // len(ping)):
+            self.send(CLIENT, ping)
+        self.assertFalse(self.transports[CLIENT].reading)
+        self.assertEqual((self.pauses(CLIENT), self.pauses(UPSTREAM)), (1, 0))
+
+    def test_a_backlog_is_no_pause(self) -> None:
+        self.start()
+        paused: list[bool] = []
+        self.owner.on_control = lambda side, frame: paused.append(self.pump.is_paused(side))
+        self.send(CLIENT, frame_from(CLIENT, PING) * (3 * MAX_CONTROLS))
+        for _ in range(3):
+            self.clock.advance(0)
+        self.assertEqual(len(paused), 3 * MAX_CONTROLS)
+        self.assertFalse(self.pump.is_paused(CLIENT))
+        self.assertEqual((self.pauses(CLIENT), self.pauses(UPSTREAM)), (0, 0))
+
+    def test_the_beginning_of_a_frame_is_buffered_until_its_end(self) -> None:
+        self.start()
+        frame = frame_from(CLIENT, TEXT, b"hello")
+        self.send(CLIENT, frame[:-1])
+        self.assertEqual(self.pump.totals().buffered, len(frame) - 1)
+        self.send(CLIENT, frame[-1:])
+        self.assertEqual(self.pump.totals().buffered, 0)
+
+    def test_what_waits_for_a_boundary_is_buffered(self) -> None:
+        self.start()
+        frame = frame_from(UPSTREAM, BINARY, LONG)
+        self.send(UPSTREAM, frame[:2000])
+        self.assertEqual(self.pump.totals().buffered, 0)
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.pump.send(CLIENT, b"\x89\x00")
+        self.assertEqual(self.pump.totals().buffered, 4)
+        self.send(UPSTREAM, frame[2000:])
+        self.assertEqual(self.pump.totals().buffered, 0)
+
+    def test_what_a_full_leg_does_not_take_is_buffered_until_it_does(self) -> None:
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.assertGreater(self.pump.totals().buffered, 0)
+        at_most = self.ground.most_kept + len(LONG)
+        self.assertLessEqual(self.pump.totals().buffered, at_most)
+        self.transports[CLIENT].stalled = False
+        self.settle()
+        self.assertEqual(self.pump.totals().buffered, 0)
+
+    def test_after_the_end_the_totals_stand_and_nothing_is_buffered(self) -> None:
+        self.start()
+        self.send(CLIENT, frame_from(CLIENT, BINARY, b"two"))
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.send(CLIENT, frame_from(CLIENT, TEXT, b"half")[:5])
+        for side in Side:
+            self.transports[side].peer_resets()
+            self.settle()
+        self.assertTrue(self.transports[CLIENT].lost and self.transports[UPSTREAM].lost)
+        totals = self.pump.totals()
+        self.assertEqual((totals.client_messages, totals.client_binary_messages), (1, 1))
+        self.assertEqual(totals.upstream_received, self.pump.received(UPSTREAM))
+        self.assertEqual(totals.upstream_pauses, 1)
+        self.assertEqual(totals.buffered, 0)
+
+
 @with_the_native_pump
 class NumbersTests(PumpTestCase):
     """What a pump counts."""
@@ -423,6 +549,16 @@ class NumbersTests(PumpTestCase):
             self.assertEqual(self.pump.stalls(CLIENT), 1)
         self.send(UPSTREAM, frame[2000:])
         self.assertEqual(self.pump.sent(CLIENT), len(frame) + 4)
+
+    def test_what_is_buffered_is_what_was_read_and_not_given_away(self) -> None:
+        self.start()
+        for side in Side:
+            self.transports[side].stalled = True
+            self.flood(side.other)
+        self.send(CLIENT, b"")
+        self.assertEqual(self.pump.totals().buffered, self.kept(CLIENT) + self.kept(UPSTREAM))
+        self.assertGreater(self.kept(CLIENT), 0)
+        self.assertGreater(self.kept(UPSTREAM), 0)
 
     def test_only_data_frames_move_the_time_of_the_last_data(self) -> None:
         self.start()

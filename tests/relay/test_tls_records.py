@@ -207,6 +207,7 @@ class KeyTests(SecureTestCase):
                 self.assertTrue(self.pump.is_waiting(side))
                 self.assertTrue(self.pump.is_paused(side.other))
                 self.assertFalse(self.pump.is_paused(side))
+                self.assertEqual(self.pump.totals().buffered, len(b"".join(frames)))
                 self.raw(side, rest)
                 self.assertEqual(self.got(side), b"".join(frames))
                 self.assertEqual(self.peer(side).key_updates(), 1)

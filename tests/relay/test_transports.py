@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from attrs import frozen
@@ -15,7 +16,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from tests.relay.support import HUNG_UP, QUIET, is_tuned
-from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, write_first
+from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, unsent, write_first
 
 
 @frozen
@@ -101,6 +102,30 @@ def test_a_connection_that_is_lost_is_left_to_the_reactor_to_find(wire: Wire) ->
     wire.peer.close()
     write_first(wire.transport, b"hello")
     assert wire.waits
+
+
+def test_what_the_socket_has_not_taken_is_unsent(wire: Wire) -> None:
+    assert unsent(wire.transport) == 0
+    data = bytes(2**21)
+    wire.transport.write(data[:1000])
+    wire.transport.write(data[1000:])
+    assert unsent(wire.transport) == len(data)
+    received = 0
+    while wire.waits:
+        wire.transport.doWrite()
+        wire.peer.setblocking(False)
+        left = unsent(wire.transport)
+        assert left < len(data) - received
+        with suppress(BlockingIOError):
+            while True:
+                received += len(wire.peer.recv(1 << 20))
+        assert received == len(data) - left
+    assert unsent(wire.transport) == 0
+    assert received == len(data)
+
+
+def test_of_a_transport_that_says_nothing_of_it_nothing_counts_as_unsent() -> None:
+    assert unsent(object()) == 0
 
 
 def test_a_layer_above_the_socket_is_not_bypassed() -> None:

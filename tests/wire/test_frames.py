@@ -60,6 +60,7 @@ class Reading:
     items: list[Any] = field(factory=list)  # bytes that pass, controls, a violation
     pieces: list[Piece] = field(factory=list)
     messages: int = 0
+    binary_messages: int = 0
     payload: int = 0
     ends_at: int = 0  # where the frame begins that was not complete
 
@@ -73,7 +74,7 @@ class Reading:
 def read_slowly(data: bytes, masked: bool, bits: int, limits: Limits) -> Reading:
     """Read one frame after the other; every rule of RFC 6455 section 5 is a line here."""
     reading = Reading()
-    at, fragments, is_closed, is_open = 0, 0, False, False
+    at, fragments, is_closed, is_open, first_opcode = 0, 0, False, False, 0
     while len(data) - at >= 2:
         final = data[at] >= 128
         reserved = data[at] & 0b01110000
@@ -126,7 +127,9 @@ def read_slowly(data: bytes, masked: bool, bits: int, limits: Limits) -> Reading
             break
         reading.put(data[at:end])
         reading.payload += length
+        first_opcode = opcode or first_opcode
         reading.messages += final
+        reading.binary_messages += final and first_opcode == BINARY
         reading.pieces.append(Piece(at, end, False, length))
         fragments = 0 if final else fragments + length
         is_open = not final
@@ -161,6 +164,7 @@ def test_any_input_in_any_pieces_is_read_as_the_slow_reader_reads_it(case: Case)
     expected = read_slowly(case.data, case.masked, case.bits, case.limits)
     assert joined(events) == expected.items
     assert scanner.messages == expected.messages
+    assert scanner.binary_messages == expected.binary_messages
     assert scanner.payload == expected.payload
 
 

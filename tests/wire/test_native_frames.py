@@ -64,11 +64,12 @@ class NativeScanner:
         return int(lib.scanner_need(self._scanner))
 
     @property
-    def state(self) -> tuple[int, int, int]:
+    def state(self) -> tuple[int, int, int, int]:
         """The bytes to come of a streamed frame, and what was counted."""
         scanner = self._scanner
-        left, messages = lib.scanner_left(scanner), lib.scanner_messages(scanner)
-        return left, messages, lib.scanner_payload(scanner)
+        left, payload = lib.scanner_left(scanner), lib.scanner_payload(scanner)
+        messages, binary = lib.scanner_messages(scanner), lib.scanner_binary_messages(scanner)
+        return left, messages, binary, payload
 
     def feed(self, data: bytes) -> list[Event]:
         """Do what `Scanner.feed` does."""
@@ -135,8 +136,8 @@ def assert_agreement(case: Case) -> None:
     python, native = case.scanner(), NativeScanner(case)
     for chunk in case.chunks:
         assert drained(native, chunk) == drained(python, chunk)
-        left, messages, payload = native.state
-        assert (messages, payload) == (python.messages, python.payload)
+        left, *counts = native.state
+        assert counts == [python.messages, python.binary_messages, python.payload]
         assert left == python._left
         assert (left > 0) is python.mid_frame
 

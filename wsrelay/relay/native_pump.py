@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from wsrelay.relay._native import ffi, lib
 from wsrelay.relay.native_tls import TLSObjects, functions, tls_objects
-from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
+from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.transports import TCPTransport, discard
 from wsrelay.wire.frames import Fault, Limits, violation_of
@@ -35,6 +35,9 @@ PATIENCE: Final = 0.004
 _SIDES: Final = (Side.CLIENT, Side.UPSTREAM)
 _NUMBERS: Final = {Side.CLIENT: 0, Side.UPSTREAM: 1}
 _NO_LIMIT: Final = 2**64 - 1
+
+_TOTALS: Final = ffi.new("struct ws_totals *")  # one for all: it is read at once
+_TOTALS_IN_ORDER: Final = ffi.cast("uint64_t *", _TOTALS)
 
 
 @implementer(IReadDescriptor)
@@ -256,6 +259,10 @@ class NativePump:
         """Count complete data messages from *side*."""
         return int(lib.pump_messages(self._pump, _NUMBERS[side]))
 
+    def binary_messages(self, side: Side) -> int:
+        """Count those that are binary."""
+        return int(lib.pump_binary_messages(self._pump, _NUMBERS[side]))
+
     def payload(self, side: Side) -> int:
         """Count payload bytes from *side*."""
         return int(lib.pump_payload(self._pump, _NUMBERS[side]))
@@ -279,6 +286,11 @@ class NativePump:
     def stalls(self, side: Side) -> int:
         """Count how often *side* had to be waited for."""
         return int(lib.pump_stalls(self._pump, _NUMBERS[side]))
+
+    def totals(self) -> Totals:
+        """Return all the numbers at once."""
+        lib.pump_totals(self._pump, _TOTALS)
+        return Totals._make(ffi.unpack(_TOTALS_IN_ORDER, len(Totals._fields)))
 
     def last_data(self) -> float:
         """Say when data last moved."""

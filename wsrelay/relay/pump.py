@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime, ITransport
@@ -69,6 +69,31 @@ class PumpOptions:
     down: Limits
 
 
+class Totals(NamedTuple):
+    """
+    All that a pump has counted; see the methods of `Pump` by these names.
+
+    *pauses* of a leg: how often it was not read any more because something could not be
+    written, which as a rule means that the other leg took no more.  *buffered*: bytes that
+    the relay keeps of both directions at the moment, be they unsent or the beginning of a
+    frame.
+    """
+
+    client_messages: int
+    client_binary_messages: int
+    client_payload: int
+    client_received: int
+    client_sent: int
+    client_pauses: int
+    upstream_messages: int
+    upstream_binary_messages: int
+    upstream_payload: int
+    upstream_received: int
+    upstream_sent: int
+    upstream_pauses: int
+    buffered: int
+
+
 class Pump(Protocol):
     """
     The bytes of one session.
@@ -113,6 +138,9 @@ class Pump(Protocol):
     def messages(self, side: Side) -> int:
         """Count complete data messages from *side*."""
 
+    def binary_messages(self, side: Side) -> int:
+        """Count those of `messages` that are binary; the others are text."""
+
     def payload(self, side: Side) -> int:
         """Count payload bytes of data frames from *side*, as they were on the wire."""
 
@@ -130,6 +158,13 @@ class Pump(Protocol):
 
     def stalls(self, side: Side) -> int:
         """Count how often `is_waiting` became true."""
+
+    def totals(self) -> Totals:
+        """
+        Return all the numbers of both legs at once, for whoever sums them up.
+
+        They stand after the end, too; only what was buffered is gone then.
+        """
 
     def last_data(self) -> float:
         """Say when a data frame last moved, either way, in the reactor's seconds."""

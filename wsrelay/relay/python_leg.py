@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from wsrelay.relay.pump import PumpOwner, Side
-from wsrelay.relay.transports import end_gently, is_reset
+from wsrelay.relay.transports import end_gently, is_reset, unsent
 from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
 
 MAX_COLLECTED: Final = 4096
@@ -41,9 +41,11 @@ class PythonLeg:
     received: int = 0
     sent: int = 0
     stalls: int = 0
+    pauses: int = 0
     last_data: float = 0.0
     blocked: bool = False  # the transport takes no more
     paused: bool = False  # the transport is not being read
+    stopped: bool = False  # because what it sends has nowhere to go
     finished: bool = False  # nothing of the far leg's data goes here any more
     ending: bool = False  # to be ended as soon as nothing waits for a boundary
     gone: bool = False
@@ -166,6 +168,24 @@ class PythonLeg:
             self.collected.clear()
             self.transport.write(data)
 
+    # numbers
+
+    def totals(self) -> tuple[int, int, int, int, int, int]:
+        """Return this leg's part of `Totals`."""
+        scanner = self.scanner
+        return (
+            *(scanner.messages, scanner.binary_messages, scanner.payload),
+            *(self.received, self.sent, self.pauses),
+        )
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait, for this leg or of what came from it."""
+        if self.gone:
+            return 0
+        waiting = len(self.collected) + len(self.waiting)
+        return self.scanner.held + waiting + unsent(self.transport)
+
     # flow control
 
     @property
@@ -178,7 +198,10 @@ class PythonLeg:
     def update_reading(self) -> None:
         """Read this leg, or do not."""
         may_be_read = self.may_be_read
-        paused = not self.gone and (self.scanner.backlog or not may_be_read)
+        stopped = not self.gone and not may_be_read
+        self.pauses += stopped and not self.stopped
+        self.stopped = stopped
+        paused = not self.gone and (self.scanner.backlog or stopped)
         if self.scanner.backlog and may_be_read and self._turn is None:
             self._turn = self.reactor.callLater(0, self._go_on)
         if paused == self.paused:

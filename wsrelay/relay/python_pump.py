@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime, ITransport
 
-from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side
+from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_leg import PythonLeg
 from wsrelay.wire.frames import Scanner
 
@@ -85,6 +85,10 @@ class PythonPump:
         """Count complete data messages from *side*."""
         return self._legs[side].scanner.messages
 
+    def binary_messages(self, side: Side) -> int:
+        """Count those that are binary."""
+        return self._legs[side].scanner.binary_messages
+
     def payload(self, side: Side) -> int:
         """Count payload bytes from *side*."""
         return self._legs[side].scanner.payload
@@ -109,6 +113,11 @@ class PythonPump:
     def stalls(self, side: Side) -> int:
         """Count how often *side* had to be waited for."""
         return self._legs[side].stalls
+
+    def totals(self) -> Totals:
+        """Return all the numbers at once."""
+        client, upstream = self._legs.values()
+        return Totals(*client.totals(), *upstream.totals(), client.buffered + upstream.buffered)
 
     def last_data(self) -> float:
         """Say when data last moved."""

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -191,6 +192,17 @@ def is_reset(transport: Any) -> bool:
     # Not POLLHUP: on a unix socket it says no more than that the peer closed, and what it
     # sent before may still be there to read.
     return any(event & select.POLLERR for _, event in poller.poll(0))
+
+
+def unsent(transport: Any) -> int:
+    """Count the bytes that were written to a transport and that its socket has not taken."""
+    try:
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            kept = [*transport._appSendBuffer, *transport._aggregator._buffer]
+            return sum(map(len, kept)) + unsent(transport.transport)
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+    except AttributeError:  # they are Twisted's own, and may be named otherwise one day
+        return 0
 
 
 def end_gently(transport: Any) -> None:

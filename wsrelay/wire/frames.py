@@ -22,6 +22,7 @@ ANY_BITS: Final = 0x70
 """All reserved bits, for an extension that the relay does not know."""
 
 CONTINUATION: Final = 0x0
+BINARY: Final = 0x2
 CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
@@ -120,7 +121,7 @@ def _judge(first: int, in_message: bool, bits: int) -> str | Violation:
         if not final:
             return violation_of(Fault.CONTROL_FRAGMENT)
         return _CONTROL
-    if opcode > 2:
+    if opcode > BINARY:
         return violation_of(Fault.RESERVED_OPCODE, opcode)
     if in_message and opcode != CONTINUATION:
         return violation_of(Fault.NESTED_MESSAGE)
@@ -168,13 +169,15 @@ class Scanner:
         `DEFLATE_BITS` or `ANY_BITS`.
     :param limits: sizes.
 
-    *messages* counts complete data messages, *payload* their payload bytes so far.
+    *messages* counts complete data messages, *binary_messages* those of them that are
+    binary, by the type that a message begins with, and *payload* their payload bytes so far.
     """
 
     masked: bool
     bits: int = 0
     limits: Limits = Limits()
     messages: int = field(default=0, init=False)
+    binary_messages: int = field(default=0, init=False)
     payload: int = field(default=0, init=False)
     backlog: bool = field(default=False, init=False)
     """Whether there is more to say about bytes that were fed already: feed it nothing."""
@@ -182,9 +185,15 @@ class Scanner:
     _left: int = field(default=0, init=False)  # of the frame that is being streamed
     _left_final: bool = field(default=False, init=False)
     _in_message: bool = field(default=False, init=False)
+    _is_binary: bool = field(default=False, init=False)  # the message that began last
     _message_size: int = field(default=0, init=False)
     _closed: bool = field(default=False, init=False)  # a close frame was seen
     _violated: bool = field(default=False, init=False)
+
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and not said anything about yet."""
+        return len(self._held)
 
     @property
     def mid_frame(self) -> bool:
@@ -274,7 +283,7 @@ class Scanner:
             after = body + length
             if after > end and length <= limits.whole_frames:
                 break
-            self._begin_frame(length, kind is _FINAL)
+            self._begin_frame(data[position], length, kind is _FINAL)
             if after > end:
                 self._left, self._left_final = after - end, kind is _FINAL
                 self.payload += end - body
@@ -305,14 +314,17 @@ class Scanner:
             return violation_of(Fault.BIG_MESSAGE, limits.max_message)
         return None
 
-    def _begin_frame(self, length: int, final: bool) -> None:
+    def _begin_frame(self, first: int, length: int, final: bool) -> None:
         self._message_size += length
+        if not self._in_message:
+            self._is_binary = first & 0x0F == BINARY
         # The message of a final frame stays open while that frame is streamed: nothing
         # can come between, and `_end_message` closes it.
         self._in_message = not final
 
     def _end_message(self) -> None:
         self.messages += 1
+        self.binary_messages += self._is_binary
         self._in_message = False
         self._message_size = 0
 

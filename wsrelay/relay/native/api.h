@@ -80,11 +80,22 @@ int pump_is_cut(const struct pump *pump, int side);
 int pump_is_paused(const struct pump *pump, int side);
 int pump_is_waiting(const struct pump *pump, int side);
 uint64_t pump_messages(const struct pump *pump, int side);
+uint64_t pump_binary_messages(const struct pump *pump, int side);
 uint64_t pump_payload(const struct pump *pump, int side);
 uint64_t pump_received(const struct pump *pump, int side);
 uint64_t pump_sent(const struct pump *pump, int side);
 uint64_t pump_stalls(const struct pump *pump, int side);
 double pump_last_data(const struct pump *pump);
+
+/* All that a pump counts; wsrelay.relay.pump.Totals has the same numbers in this order. */
+struct ws_totals {
+    uint64_t client_messages, client_binary_messages, client_payload;
+    uint64_t client_received, client_sent, client_pauses;
+    uint64_t upstream_messages, upstream_binary_messages, upstream_payload;
+    uint64_t upstream_received, upstream_sent, upstream_pauses;
+    uint64_t buffered;
+};
+void pump_totals(const struct pump *pump, struct ws_totals *totals);
 
 /* For tests: one direction's scanner by itself. */
 struct ws_scanner;
@@ -97,4 +108,5 @@ uint64_t scanner_detail(const struct ws_scanner *scanner);
 uint64_t scanner_need(const struct ws_scanner *scanner);
 uint64_t scanner_left(const struct ws_scanner *scanner);
 uint64_t scanner_messages(const struct ws_scanner *scanner);
+uint64_t scanner_binary_messages(const struct ws_scanner *scanner);
 uint64_t scanner_payload(const struct ws_scanner *scanner);

@@ -66,6 +66,7 @@ static bool is_wrong_length(struct ws_scanner *s, uint64_t length, size_t length
 static void end_message(struct ws_scanner *s)
 {
     s->messages++;
+    s->binary += s->is_binary;
     s->in_message = false;
     s->message_size = 0;
 }
@@ -138,6 +139,8 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
         }
         bool is_final = frame[0] & FINAL_BIT;
         s->message_size += length;
+        if (!s->in_message)
+            s->is_binary = (frame[0] & OPCODE_BITS) == BINARY;
         /* The message of a final frame is closed by its end, see ws_pass. */
         s->in_message = !is_final;
         if (!is_complete) {
@@ -202,6 +205,11 @@ uint64_t scanner_left(const struct ws_scanner *s)
 uint64_t scanner_messages(const struct ws_scanner *s)
 {
     return s->messages;
+}
+
+uint64_t scanner_binary_messages(const struct ws_scanner *s)
+{
+    return s->binary;
 }
 
 uint64_t scanner_payload(const struct ws_scanner *s)

@@ -30,6 +30,7 @@ struct ws_scanner {
     uint64_t message_size; /* of the message under way, so far */
     uint64_t left;         /* payload bytes to come of the frame that is passed on in pieces */
     uint64_t messages;     /* complete data messages */
+    uint64_t binary;       /* those of them that are binary */
     uint64_t payload;      /* payload bytes of data frames */
     uint64_t need;         /* after WS_MORE: bytes from *position on without which nothing changes */
     uint64_t detail;       /* of the fault: an opcode, or a limit */
@@ -38,6 +39,7 @@ struct ws_scanner {
     bool masked;  /* true for bytes from a client */
     bool left_final;
     bool in_message;
+    bool is_binary; /* the message that began last */
     bool closed; /* a close frame was seen */
 };
 

@@ -55,9 +55,15 @@ static bool has_work(const struct leg *leg)
     return leg->broken || ((leg->backlog || leg->readable) && may_be_read(leg));
 }
 
+/* Look at a leg after a change: it may go on, or has to stop. */
 void leg_update(struct leg *leg)
 {
-    if (!leg->gone && has_work(leg))
+    if (leg->gone)
+        return;
+    bool stopped = !may_be_read(leg);
+    leg->pauses += stopped && !leg->stopped;
+    leg->stopped = stopped;
+    if (has_work(leg))
         hub_add_todo(hub_of(leg), leg);
 }
 

@@ -127,6 +127,11 @@ uint64_t pump_messages(const struct pump *pump, int side)
     return pump->legs[side].scanner.messages;
 }
 
+uint64_t pump_binary_messages(const struct pump *pump, int side)
+{
+    return pump->legs[side].scanner.binary;
+}
+
 uint64_t pump_payload(const struct pump *pump, int side)
 {
     return pump->legs[side].scanner.payload;
@@ -147,6 +152,33 @@ uint64_t pump_sent(const struct pump *pump, int side)
 uint64_t pump_stalls(const struct pump *pump, int side)
 {
     return pump->legs[side].stalls;
+}
+
+/* What is kept of what came from a leg, and of what goes to it. */
+static uint64_t kept(const struct leg *leg)
+{
+    return buffer_size(&leg->held) + (leg->pipe ? leg->pipe->size : 0) + buffer_size(&leg->out) +
+           buffer_size(&leg->waiting) + buffer_size(&leg->tls.unsaid);
+}
+
+void pump_totals(const struct pump *pump, struct ws_totals *totals)
+{
+    const struct leg *client = &pump->legs[0], *upstream = &pump->legs[1];
+    *totals = (struct ws_totals){
+        .client_messages = client->scanner.messages,
+        .client_binary_messages = client->scanner.binary,
+        .client_payload = client->scanner.payload,
+        .client_received = client->received,
+        .client_sent = pump_sent(pump, 0),
+        .client_pauses = client->pauses,
+        .upstream_messages = upstream->scanner.messages,
+        .upstream_binary_messages = upstream->scanner.binary,
+        .upstream_payload = upstream->scanner.payload,
+        .upstream_received = upstream->received,
+        .upstream_sent = pump_sent(pump, 1),
+        .upstream_pauses = upstream->pauses,
+        .buffered = kept(client) + kept(upstream),
+    };
 }
 
 double pump_last_data(const struct pump *pump)

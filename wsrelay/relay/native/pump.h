@@ -44,7 +44,7 @@ struct leg {
     struct pipe *pipe;     /* to be sent first; NULL if there is nothing */
     struct buffer out;     /* to be sent */
     struct buffer waiting; /* frames of the relay's own, for the next boundary */
-    uint64_t received, sent, stalls;
+    uint64_t received, sent, stalls, pauses;
     uint64_t uncounted; /* bytes of sent that belong to the opening handshake */
     double last_data;
     size_t answers;   /* bytes of the relay's own frames that were not taken yet */
@@ -55,6 +55,7 @@ struct leg {
     bool gone : 1;    /* not the pump's any more */
     bool blocked : 1; /* the kernel takes no more of out */
     bool corked : 1;  /* out is collected */
+    bool stopped : 1; /* could not be read when that was looked at last */
     bool backlog : 1; /* held has more than a frame's beginning */
     bool on_todo : 1;
     bool finished : 1; /* gets no more data of the far leg's */
