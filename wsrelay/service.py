@@ -2,104 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, Final
 
-from twisted.application.service import MultiService, Service
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from attrs import evolve, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
-from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
 from typing_extensions import override
 
 from wsrelay import __version__
-from wsrelay.config.model import ListenerConfig, RelayConfig
+from wsrelay.config.errors import ConfigErrors, ConfigUnreadable
+from wsrelay.config.model import LogConfig, RelayConfig
+from wsrelay.listeners import Listeners, contexts_of
+from wsrelay.listening import CannotStartError
 from wsrelay.log import Logger, set_level
-from wsrelay.observe.access_log import make_access_log
-from wsrelay.relay.drain import Drain
+from wsrelay.observe.access_log import AccessLog, NoLog, make_access_log
+from wsrelay.pools.pool import Pool
+from wsrelay.relay.facts import Observer, Several
 from wsrelay.relay.pumps import choose_pumps
+from wsrelay.relay.reconfigure import prepare
 from wsrelay.relay.relay import Relay
-from wsrelay.relay.tls import listener_context
-from wsrelay.relay.transports import make_lean
+from wsrelay.upkeep import Upkeep
+
+__all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
 log = Logger()
 
+TICK_SHARE: Final = 500
+"""Records of running sessions that are written in one turn of the reactor."""
 
-class CannotStartError(Exception):
-    """The service cannot begin; the text says what to mend."""
 
-
-class ListenerService(Service):
+class ReloadRefused(Exception):  # noqa: N818
     """
-    One listening socket; bound before privileges are dropped.
+    A new configuration cannot be used; nothing has changed.
 
-    *port* is the bound port while the service runs.
+    *errors* are the lines for the operator.
     """
 
-    port: IListeningPort | None = None
-
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> None:
-        self._endpoint = endpoint
-        self._factory = factory
-        self._bound: Deferred[Any] | None = None
-        self._failure: Failure | None = None
-
-    @override
-    def privilegedStartService(self) -> None:
-        """
-        Bind.
-
-        :raises CannotStartError: the address is taken, or may not be bound.
-        """
-        super().privilegedStartService()
-        self._bound = self._endpoint.listen(self._factory)
-        self._bound.addCallbacks(self._listens, self._cannot_listen)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            # Short: twistd tells the parent of a daemon a hundred characters of it.
-            what = _why_not(failure.value)
-            raise CannotStartError(f"cannot {what} (listener {self.name})") from failure.value
-
-    @override
-    def startService(self) -> None:
-        super().startService()
-        if self._bound is None:
-            self.privilegedStartService()
-
-    @override
-    def stopService(self) -> Deferred[Any] | None:
-        super().stopService()
-        port, self.port, bound, self._bound = self.port, None, self._bound, None
-        if bound is not None:
-            bound.cancel()
-        return port.stopListening() if port is not None else None
-
-    def _listens(self, port: IListeningPort) -> None:
-        make_lean(port)
-        self.port = port
-
-    def _cannot_listen(self, failure: Failure) -> None:
-        self._failure = failure
-        self._bound = None
-        if not failure.check(CancelledError):
-            log.error("cannot {why} (listener {name})", name=self.name, why=_why_not(failure.value))
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
 
-def _why_not(error: Any) -> str:
-    if isinstance(error, CannotListenError):
-        why = getattr(error.socketError, "strerror", None) or error.socketError
-        return f"listen on {error.interface or '*'}:{error.port}: {why}"
-    return f"listen: {error}"
+@frozen
+class Reload:
+    """How the last reload went: when (seconds since the epoch), and what it changed."""
 
-
-def _address(port: IListeningPort) -> str:
-    host = port.getHost()
-    if isinstance(host, IPv4Address):
-        return f"{host.host}:{host.port}"
-    return f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else str(host)
+    at: float
+    changes: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
 
 class RelayService(MultiService):
@@ -112,34 +66,53 @@ class RelayService(MultiService):
     :param config: from `wsrelay.config.load`.
     :param reactor: the one that everything runs on.
     :param to_stdout: where ``access = -`` writes: standard output, or the service's log.
+    :param load: reads the configuration anew, for `reload`; None: there is no file.
+    :param file: what it reads, for the status page.
     :raises ValueError: a TLS file, a balancer or the native pump cannot be used.
     """
 
-    def __init__(self, config: RelayConfig, reactor: Any, *, to_stdout: bool = True) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        reactor: Any,
+        *,
+        to_stdout: bool = True,
+        load: Callable[[], RelayConfig] | None = None,
+        file: str | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.access_log = make_access_log(config.log, to_stdout=to_stdout)
-        self._pumps = choose_pumps(config.data_path, reactor)
-        self.relay = Relay(config, reactor, self.access_log, self._pumps.make)
+        self.file = file
+        self.started_at = time.time()
+        self.last_reload: Reload | None = None
+        self.pumps = choose_pumps(config.data_path, reactor)
         self._reactor = reactor
-        self._drain: Drain | None = None
+        self._to_stdout = to_stdout
+        self._load = load
+        self._lock = DeferredLock()
+        self._tick: IDelayedCall | None = None
+        self.access_log = make_access_log(config.log, to_stdout=to_stdout)
+        self.observers = Several((self.access_log,))
+        self.relay = Relay(config, reactor, self.observers, self.pumps.make)
+        self.relay.on_members = self._pool_changed
+        self.upkeeps: dict[Pool, Upkeep] = {}
+        self.listeners = Listeners(self.relay, reactor)
+        contexts = contexts_of(config.listeners)
         for listener in config.listeners:
-            self._make_listener(listener).setServiceParent(self)
+            self.listeners.add(listener, contexts)
+        self.listeners.setServiceParent(self)
 
     @property
     def ports(self) -> dict[str, IListeningPort]:
         """The bound ports by listener name; port 0 in relay.ini becomes a real one here."""
-        return {each.name: each.port for each in self if each.port is not None}
+        return self.listeners.ports
 
-    def _make_listener(self, config: ListenerConfig) -> ListenerService:
-        factory: Any = self.relay.make_listener(config)
-        context = listener_context(config)
-        if context is not None:
-            factory = TLSMemoryBIOFactory(context, False, factory, self._reactor)
-        endpoint = serverFromString(self._reactor, _with_backlog(config))
-        service = ListenerService(endpoint, factory)
-        service.name = config.name
-        return service
+    @property
+    def more_observers(self) -> tuple[Observer, ...]:
+        """Who else wants to know of every client, but for the access log."""
+        return ()
+
+    # starting and stopping
 
     @override
     def privilegedStartService(self) -> None:
@@ -157,11 +130,14 @@ class RelayService(MultiService):
     @override
     def startService(self) -> None:
         set_level(self.config.log.level)
-        self.relay.is_draining, self.relay.on_empty = False, None
-        self._pumps.open()
+        self.relay.is_draining = False
+        self.pumps.open()
         super().startService()
-        for name, port in self.ports.items():
-            log.info("listener {name} on {address}", name=name, address=_address(port))
+        for pool in self.relay.pools.values():
+            self._pool_changed(pool)
+        self._plan_tick()
+        for config, address in self.listeners.addresses():
+            log.info("listener {name} on {address}", name=config.name, address=address)
         # Not before: until then a signal would end the process without a word.
         self._reactor.callWhenRunning(self._say_up)
 
@@ -169,17 +145,25 @@ class RelayService(MultiService):
         log.info(
             "wsrelay {version} is up; frames go through {pump}",
             version=__version__,
-            pump=self._pumps.words,
+            pump=self.pumps.words,
         )
 
     @override
     def stopService(self) -> Deferred[Any]:
-        listeners = super().stopService()
-        self._drain = Drain(self.relay, self.config.drain_timeout)
-        stopped: Deferred[Any] = gatherResults([listeners, self._drain.begin()], consumeErrors=True)
+        """Stop listening, and drain; fires when all sessions are over."""
+        for upkeep in self.upkeeps.values():
+            upkeep.stop()
+        self.upkeeps.clear()
+        self._stop_tick()
+        drained = self._drained()
+        stopped: Deferred[Any] = gatherResults([super().stopService(), drained], consumeErrors=True)
         # One turn later, so that the last answers are written before the process ends.
         stopped.addBoth(lambda result: deferLater(self._reactor, 0, self._stopped, result))
         return stopped
+
+    def _drained(self) -> Deferred[None]:
+        closing = self.relay.drains.drain_relay()
+        return closing.done
 
     def _stopped(self, result: Any) -> Any:
         for connection in list(self.relay.connections):
@@ -190,13 +174,128 @@ class RelayService(MultiService):
 
     def hurry(self) -> None:
         """Stop at once, when stopping has begun already."""
-        if self._drain is not None:
-            self._drain.hurry()
+        self.relay.drains.hurry()
+
+    # pools
+
+    def _pool_changed(self, pool: Pool) -> None:
+        """Let health checks and discovery follow a pool, one that is gone too."""
+        if not self.running:
+            return
+        if self.relay.pools.get(pool.name) is not pool:
+            if pool in self.upkeeps:
+                self.upkeeps.pop(pool).stop()
+            return
+        upkeep = self.upkeeps.get(pool)
+        if upkeep is None:
+            upkeep = Upkeep(pool, self._reactor, self.relay.members_changed)
+            self.upkeeps[pool] = upkeep
+        upkeep.sync()
+
+    # the access log
+
+    def reopen_log(self) -> None:
+        """Open the access log anew, after somebody has moved its file away."""
+        self.access_log.reopen()
+
+    def _plan_tick(self) -> None:
+        self._stop_tick()
+        if self.config.log.tick is not None:
+            self._tick = self._reactor.callLater(self.config.log.tick, self._write_ticks)
+
+    def _stop_tick(self) -> None:
+        if self._tick is not None and self._tick.active():
+            self._tick.cancel()
+        self._tick = None
+
+    def _write_ticks(self) -> None:
+        self._plan_tick()
+        self._write_some(list(self.relay.sessions.values()))
+
+    def _write_some(self, sessions: list[Any]) -> None:
+        """Write a record of each session, some at a time."""
+        for session in sessions[:TICK_SHARE]:
+            if not session.is_over:
+                self.access_log.session_ticked(session)
+        if len(sessions) > TICK_SHARE:
+            self._reactor.callLater(0, self._write_some, sessions[TICK_SHARE:])
+
+    # reload
+
+    def reload(self) -> Deferred[list[str]]:
+        """
+        Read the configuration anew and change what differs; one reload after the other.
+
+        :returns: what changed, a sentence each; or `ReloadRefused`, and nothing changed.
+        """
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> list[str]:
+        try:
+            lines = await self._change_to(self._read())
+        except ReloadRefused as refused:
+            self.last_reload = Reload(time.time(), errors=tuple(refused.errors))
+            for line in refused.errors:
+                log.error("reload refused: {line}", line=line)
+            raise
+        self.last_reload = Reload(time.time(), changes=tuple(lines))
+        for line in lines or ["nothing changed"]:
+            log.info("reload: {line}", line=line)
+        return lines
+
+    def _read(self) -> RelayConfig:
+        if self._load is None:
+            raise ReloadRefused("there is no file to reload; start with --config relay.ini")
+        try:
+            return self._load()
+        except ConfigErrors as error:
+            raise ReloadRefused(*map(str, error.errors)) from error
+        except ConfigUnreadable as error:
+            raise ReloadRefused(str(error)) from error
+
+    async def _change_to(self, config: RelayConfig) -> list[str]:
+        """Prepare all that may fail, then put it in place."""
+        access_log = None
+        try:
+            prepared = prepare(self.relay, config)
+            contexts = contexts_of(config.listeners)
+            if _sink_of(config.log) != _sink_of(self.config.log):
+                access_log = make_access_log(config.log, to_stdout=self._to_stdout)
+                access_log.open()
+            pumps = self.pumps
+            if config.data_path != self.config.data_path:
+                pumps = choose_pumps(config.data_path, self._reactor)
+                pumps.open()
+            lines = await self.listeners.change(config.listeners, contexts)
+        except (ValueError, OSError, CannotStartError) as error:
+            if access_log is not None:
+                access_log.close()
+            raise ReloadRefused(str(error)) from error
+        self.pumps, self.relay.make_pump = pumps, pumps.make
+        lines += prepared.apply()
+        lines += self._change_rest(config, access_log)
+        for pool in list(self.upkeeps):
+            self._pool_changed(pool)
+        return lines
+
+    def _change_rest(self, config: RelayConfig, access_log: AccessLog | NoLog | None) -> list[str]:
+        """Take over what stands in no section with a name."""
+        lines, old, self.config = [], self.config, config
+        if access_log is not None:
+            self.access_log.close()
+            self.access_log = access_log
+            self.observers.observers = (access_log, *self.more_observers)
+        elif isinstance(self.access_log, AccessLog):
+            self.access_log.config = config.log
+        if old.log != config.log:
+            set_level(config.log.level)
+            self._plan_tick()
+            lines.append("log changed")
+        names = ("drain_timeout", "drain_rate", "data_path")
+        differ = [name for name in names if getattr(old, name) != getattr(config, name)]
+        return lines + ([f"relay: {', '.join(differ)} changed"] if differ else [])
 
 
-def _with_backlog(config: ListenerConfig) -> str:
-    """Add ``backlog`` to an endpoint string that takes one and does not say it."""
-    kind = config.endpoint.partition(":")[0]
-    if kind in ("tcp", "tcp6", "unix") and ":backlog=" not in config.endpoint:
-        return f"{config.endpoint}:backlog={config.backlog}"
-    return config.endpoint
+def _sink_of(config: LogConfig) -> LogConfig:
+    """Return only what says where the access log goes."""
+    return evolve(LogConfig(), access=config.access)

@@ -25,7 +25,7 @@ from wsrelay.config.model import (
 from wsrelay.demo.service import PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
 from wsrelay.log import Logger, write_stdout
 from wsrelay.plugins import find_balancers
-from wsrelay.service import CannotStartError, RelayService
+from wsrelay.service import CannotStartError, RelayService, ReloadRefused
 
 log = Logger()
 
@@ -96,7 +96,7 @@ class TwistdRelayService(RelayService):
     The service under twistd, which also hears signals.
 
     SIGTERM and SIGINT are Twisted's: they stop the service, which drains.  A second one
-    ends the drain.  SIGHUP opens the access log anew.
+    ends the drain.  SIGHUP opens the access log anew and reloads.
 
     :param pidfile: to be removed when the service cannot start in the foreground; None in
         the background, where twistd does that and tells its parent, if it gets an exception.
@@ -121,7 +121,7 @@ class TwistdRelayService(RelayService):
     def startService(self) -> None:
         super().startService()
         # The reactor sets its own handlers when it starts, after the services.
-        self._reactor.callWhenRunning(self._hear, (signal.SIGHUP,), self._reopen)
+        self._reactor.callWhenRunning(self._hear, (signal.SIGHUP,), self._hang_up)
 
     @override
     def stopService(self) -> Deferred[Any]:
@@ -132,9 +132,12 @@ class TwistdRelayService(RelayService):
         for each in signals:
             signal.signal(each, lambda *_: self._reactor.callFromThread(action))
 
-    def _reopen(self) -> None:
-        self.access_log.reopen()
-        log.info("SIGHUP: log files are open anew; a changed relay.ini needs a restart")
+    def _hang_up(self) -> None:
+        """Open log files anew, and reload; what is wrong is in the log."""
+        self.reopen_log()
+        reloaded = self.reload()
+        reloaded.addErrback(lambda failure: failure.trap(ReloadRefused))
+        reloaded.addErrback(lambda failure: log.failure("SIGHUP: the reload failed", failure))
 
 
 def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
@@ -149,9 +152,21 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
     assert options.config is not None
     # twistd's own log is on standard output only in the foreground without --logfile.
     elsewhere = parent.get("logfile") or parent.get("syslog") or parent.get("logger")
+    file = options["config"]
     return TwistdRelayService(
-        options.config, reactor, to_stdout=foreground and not elsewhere, pidfile=pidfile
+        options.config,
+        reactor,
+        to_stdout=foreground and not elsewhere,
+        pidfile=pidfile,
+        load=None if file is None else _loader(file),
+        file=file,
     )
+
+
+def _loader(file: str) -> Callable[[], RelayConfig]:
+    # A daemon changes its folder; the file is found all the same.
+    path = os.path.abspath(file)
+    return lambda: load(path, os.environ, make_checks(), called=file)
 
 
 def _make_demo(reactor: Any, pidfile: str | None) -> MultiService:

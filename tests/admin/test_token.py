@@ -24,5 +24,5 @@ def test_what_is_no_token_is_refused_with_a_remedy(tmp_path: Path, content: byte
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read .*: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*: No such file"):
         read_token(tmp_path / "token")

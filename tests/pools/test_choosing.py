@@ -13,7 +13,14 @@ from zope.interface import implementer
 
 from wsrelay.config.model import PluginCall, PoolConfig, UpstreamConfig
 from wsrelay.interfaces import IBalancer
-from wsrelay.pools.choosing import BalancerFailed, NoUpstream, announce, choose, make_pool
+from wsrelay.pools.choosing import (
+    BalancerFailed,
+    BalancerRefused,
+    NoUpstream,
+    announce,
+    choose,
+    make_pool,
+)
 from wsrelay.pools.pool import Pool, Upstream
 from wsrelay.testing import FakeHandshake
 
@@ -118,7 +125,7 @@ def test_one_draining_and_one_down_are_no_upstream_at_once(logged) -> None:
 
 
 def test_a_balancer_may_refuse(logged) -> None:
-    with pytest.raises(NoUpstream, match="The balancer of pool 'chat' refused the connection"):
+    with pytest.raises(BalancerRefused, match="The balancer of pool 'chat' refused the connection"):
         choose(pool_with(lambda upstreams: None), HANDSHAKE)
 
 
@@ -170,7 +177,7 @@ def test_a_balancer_may_refuse_later(logged) -> None:
     pool, asked = pool_with_a_slow_balancer()
     _, outcome = wait(pool)
     asked[0].callback(None)
-    assert [type(each) for each in outcome] == [NoUpstream]
+    assert [type(each) for each in outcome] == [BalancerRefused]
 
 
 def test_a_balancer_that_fails_later_is_logged_once_with_its_traceback(logged) -> None:
@@ -306,7 +313,7 @@ def test_a_pool_is_made_with_its_balancer_which_learns_the_upstreams(logged) -> 
     assert pool.balancer._credit == {"a": 0}
     a = pool.upstreams[0]
     assert choose(pool, HANDSHAKE) is a
-    a.failed()
+    a.failed("refused")
     assert a.health == "down"
     clock.advance(10)
     assert a.health == "unknown"

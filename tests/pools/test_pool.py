@@ -32,7 +32,8 @@ def pool_of(*upstreams: UpstreamConfig, max_fails: int = 1) -> tuple[Pool, Clock
 
 def upstream_with(max_fails: int, fail_timeout: float = 10.0) -> tuple[Upstream, Clock]:
     clock = Clock()
-    return Upstream(upstream_config("a"), max_fails, fail_timeout, clock.seconds), clock
+    policy = PoolConfig("chat", max_fails=max_fails, fail_timeout=fail_timeout)
+    return Upstream(upstream_config("a"), policy, clock.seconds), clock
 
 
 def names(upstreams: tuple[Upstream, ...]) -> str:
@@ -72,12 +73,12 @@ def test_a_lease_counts_one_session_and_is_given_back_once() -> None:
 
 def test_max_fails_failures_within_fail_timeout_make_it_look_down_for_fail_timeout() -> None:
     upstream, clock = upstream_with(max_fails=3)
-    upstream.failed()
+    upstream.failed("refused")
     clock.advance(5)
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "unknown"
     clock.advance(5)
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "down"
     clock.advance(9.999)
     assert upstream.health == "down"
@@ -88,7 +89,7 @@ def test_max_fails_failures_within_fail_timeout_make_it_look_down_for_fail_timeo
 def test_failures_further_apart_do_not_add_up() -> None:
     upstream, clock = upstream_with(max_fails=3)
     for _ in range(20):
-        upstream.failed()
+        upstream.failed("refused")
         clock.advance(5.001)
     assert upstream.health == "unknown"
 
@@ -96,18 +97,18 @@ def test_failures_further_apart_do_not_add_up() -> None:
 def test_a_success_forgets_the_failures_before_it() -> None:
     upstream, _ = upstream_with(max_fails=2)
     for _ in range(5):
-        upstream.failed()
+        upstream.failed("refused")
         upstream.succeeded()
     assert upstream.health == "up"
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "up"
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "down"
 
 
 def test_a_success_lifts_it_at_once() -> None:
     upstream, _ = upstream_with(max_fails=1)
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "down"
     upstream.succeeded()
     assert upstream.health == "up"
@@ -116,7 +117,7 @@ def test_a_success_lifts_it_at_once() -> None:
 def test_what_was_seen_before_it_looked_down_does_not_count_afterwards() -> None:
     upstream, clock = upstream_with(max_fails=1)
     upstream.succeeded()
-    upstream.failed()
+    upstream.failed("refused")
     clock.advance(10)
     assert upstream.health == "unknown"
 
@@ -124,30 +125,30 @@ def test_what_was_seen_before_it_looked_down_does_not_count_afterwards() -> None
 def test_after_its_time_one_failure_is_enough_to_look_down_again() -> None:
     upstream, clock = upstream_with(max_fails=3)
     for _ in range(3):
-        upstream.failed()
+        upstream.failed("refused")
     for _ in range(3):
         clock.advance(60)
         assert upstream.health == "unknown"
-        upstream.failed()
+        upstream.failed("refused")
         assert upstream.health == "down"
 
 
 def test_after_a_success_it_takes_max_fails_failures_again() -> None:
     upstream, clock = upstream_with(max_fails=2)
-    upstream.failed()
-    upstream.failed()
+    upstream.failed("refused")
+    upstream.failed("refused")
     clock.advance(10)
     upstream.succeeded()
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "up"
-    upstream.failed()
+    upstream.failed("refused")
     assert upstream.health == "down"
 
 
 def test_max_fails_0_switches_passive_health_off() -> None:
     upstream, _ = upstream_with(max_fails=0)
     for _ in range(100):
-        upstream.failed()
+        upstream.failed("refused")
     assert upstream.health == "unknown"
 
 
@@ -179,7 +180,7 @@ def test_a_full_one_takes_none_until_a_session_ends() -> None:
 
 def test_one_that_looks_down_takes_none_until_its_time_is_over() -> None:
     pool, clock = pool_of(*map(upstream_config, "ab"))
-    pool.upstreams[0].failed()
+    pool.upstreams[0].failed("refused")
     assert names(pool.candidates()) == "b"
     clock.advance(10)
     assert names(pool.candidates()) == "ab"
@@ -211,7 +212,7 @@ def test_backups_stand_in_when_no_primary_may_take_the_session(trouble: str) -> 
         case "full":
             a.take()
         case "down":
-            a.failed()
+            a.failed("refused")
         case "drained":
             a.state = "drain"
         case "tried":
@@ -222,7 +223,7 @@ def test_backups_stand_in_when_no_primary_may_take_the_session(trouble: str) -> 
 def test_when_all_that_are_ready_look_down_all_are_tried_anyway() -> None:
     pool, _ = pool_of(*map(upstream_config, "abc"), upstream_config("x", backup=True))
     for each in pool.upstreams:
-        each.failed()
+        each.failed("refused")
     a, b, c, x = pool.upstreams
     c.state = "drain"
     assert names(pool.candidates()) == "ab"
@@ -235,14 +236,14 @@ def test_full_ones_stay_out_even_when_all_look_down() -> None:
     pool, _ = pool_of(upstream_config("a", max_connections=1), upstream_config("b"))
     for each in pool.upstreams:
         each.take()
-        each.failed()
+        each.failed("refused")
     assert names(pool.candidates()) == "b"
 
 
 def test_one_that_is_up_but_full_is_no_reason_to_try_those_that_look_down() -> None:
     pool, _ = pool_of(upstream_config("a", max_connections=1), upstream_config("b"))
     pool.upstreams[0].take()
-    pool.upstreams[1].failed()
+    pool.upstreams[1].failed("refused")
     assert pool.candidates() == ()
 
 
@@ -287,7 +288,7 @@ class PoolInUse(RuleBasedStateMachine):
     @rule(index=upstreams, good=st.booleans())
     def observe(self, index: int, good: bool) -> None:
         upstream = self.pool.upstreams[index]
-        upstream.succeeded() if good else upstream.failed()
+        upstream.succeeded() if good else upstream.failed("refused")
 
     @rule(index=upstreams, state=st.sampled_from(["ready", "drain", "down"]))
     def order(self, index: int, state: str) -> None:
@@ -318,6 +319,15 @@ TestPoolInUse.settings = settings(max_examples=60, stateful_step_count=40, deadl
 
 
 def test_going_down_and_coming_back_are_told_once() -> None:
-    upstream, _ = upstream_with(max_fails=2)
-    assert [upstream.failed(), upstream.failed(), upstream.failed()] == [False, True, False]
-    assert [upstream.succeeded(), upstream.succeeded()] == [True, False]
+    upstream, clock = upstream_with(max_fails=2)
+    told: list[tuple[float, str, str]] = []
+    upstream.on_health = lambda who, change: told.append((change.at, change.to, change.why))
+    for _ in range(3):
+        clock.advance(1)
+        upstream.failed("refused")
+    clock.advance(1)
+    upstream.succeeded()
+    upstream.succeeded()
+    assert told == [(2.0, "down", "refused"), (4.0, "up", "a handshake succeeded")]
+    assert [each.to for each in upstream.history] == ["down", "up"]
+    assert upstream.since == 4.0

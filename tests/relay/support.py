@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from wsrelay.config.model import RouteConfig, UpstreamConfig
+from wsrelay.config.model import PoolConfig, RouteConfig, UpstreamConfig
 from wsrelay.pools.pool import Upstream
+from wsrelay.relay.facts import Facts, Nobody
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.session import Session
@@ -355,8 +356,11 @@ class Conversation:
         self.upstream = ground.transport()
         self.ended: list[Session] = []
         server = UpstreamConfig("a", "ws://192.0.2.99:9000")
-        self.pool_upstream = Upstream(server, 3, 10.0, self.clock.seconds)
-        self.session = Session("s1", route, self.pool_upstream, self.clock, self.ended.append)
+        self.pool_upstream = Upstream(server, PoolConfig("pool"), self.clock.seconds)
+        facts = Facts("s1", "web", "192.0.2.7:50123")
+        self.session = Session(
+            facts, route, self.pool_upstream, self.clock, Nobody(), self.ended.append
+        )
         up = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up)
         down = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down)
         self.session.join(ground.make_pump, self.client, self.upstream, PumpOptions(bits, up, down))

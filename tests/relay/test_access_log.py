@@ -39,6 +39,9 @@ FACTS = Facts(
 )  # fmt: skip
 
 
+ANY_SESSION: Any = None  # the record of an opening says nothing of it
+
+
 def lines_of(config: LogConfig) -> tuple[AccessLog, list[str]]:
     lines: list[str] = []
     return AccessLog(config, lines.append, now=lambda: 1_700_000_000.25), lines
@@ -73,7 +76,7 @@ def ended_session(converse: Converse) -> Any:
 
 def test_a_session_that_opens_is_one_record_with_what_its_handshake_showed() -> None:
     log, lines = json_log()
-    log.session_opened(FACTS)
+    log.session_opened(FACTS, ANY_SESSION)
     assert json.loads(lines[0]) == {
         "ts": "2023-11-14T22:13:20.250Z",
         "event": "open",
@@ -100,7 +103,7 @@ def test_each_record_has_the_time_at_which_it_was_written() -> None:
     lines: list[str] = []
     log = AccessLog(LogConfig(), lines.append, now=lambda: next(times))
     for _ in range(4):
-        log.session_opened(FACTS)
+        log.session_opened(FACTS, ANY_SESSION)
     stamps = [line.partition(" ")[0] for line in lines]
     assert [stamp.removeprefix("2023-11-14T22:13:") for stamp in stamps] == [
         *("20.000Z", "20.999Z", "21.000Z", "19.500Z")
@@ -150,10 +153,10 @@ def test_a_refused_handshake_is_one_record_and_says_why() -> None:
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_the_query_is_left_out_unless_asked_for(form: Any) -> None:
     log, lines = lines_of(LogConfig(format=form))
-    log.session_opened(FACTS)
+    log.session_opened(FACTS, ANY_SESSION)
     assert "token" not in lines[0]
     log, lines = lines_of(LogConfig(format=form, redact_query=False))
-    log.session_opened(FACTS)
+    log.session_opened(FACTS, ANY_SESSION)
     assert "/chat?token=x" in lines[0]
 
 
@@ -183,7 +186,7 @@ def test_whatever_a_client_sends_a_record_is_one_line_of_printable_ascii(
         "1", "web", "c", host=words, path=words, query=words, origin=words, user_agent=words,
         subprotocol=words, extensions=words,
     )  # fmt: skip
-    log.session_opened(facts)
+    log.session_opened(facts, ANY_SESSION)
     log.refused(facts, words)
     assert len(lines) == 2
     for line in lines:
@@ -197,7 +200,7 @@ def test_whatever_a_client_sends_a_record_is_one_line_of_printable_ascii(
 @given(HOSTILE, HOSTILE)
 def test_no_value_of_a_text_line_can_pass_for_another_key(words: str, more: str) -> None:
     log, lines = lines_of(LogConfig())
-    log.session_opened(Facts("1", "web", "c", path=words, user_agent=more, status=101))
+    log.session_opened(Facts("1", "web", "c", path=words, user_agent=more, status=101), ANY_SESSION)
     pairs: dict[str, str] = {}
     rest = lines[0].partition(" open ")[2]
     decoder = json.JSONDecoder()
@@ -248,7 +251,7 @@ def test_a_file_is_appended_to_line_by_line(tmp_path: Path) -> None:
     path.write_text("before\n")
     log = make_access_log(LogConfig(access=path, format="json"), to_stdout=True)
     log.open()
-    log.session_opened(FACTS)
+    log.session_opened(FACTS, ANY_SESSION)
     assert path.read_text().startswith('before\n{"ts":')
     assert path.read_text().count("\n") == 2
     log.close()
@@ -352,10 +355,10 @@ def test_standard_output_and_the_services_own_log_are_the_two_other_places(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "__stdout__", sys.stdout)
-    make_access_log(LogConfig(), to_stdout=True).session_opened(FACTS)
+    make_access_log(LogConfig(), to_stdout=True).session_opened(FACTS, ANY_SESSION)
     assert " open id=1f2e " in capsys.readouterr().out
     with capturedLogs() as events:
-        make_access_log(LogConfig(), to_stdout=False).session_opened(FACTS)
+        make_access_log(LogConfig(), to_stdout=False).session_opened(FACTS, ANY_SESSION)
     assert " open id=1f2e " in events[0]["line"]
     assert capsys.readouterr().out == ""
 
@@ -365,7 +368,7 @@ def test_off_says_nothing_at_all(capsys: pytest.CaptureFixture[str], converse: C
     assert isinstance(log, NoLog)
     with capturedLogs() as events:
         log.open()
-        log.session_opened(FACTS)
+        log.session_opened(FACTS, ANY_SESSION)
         log.session_ended(FACTS, ended_session(converse))
         log.refused(FACTS, "why")
         log.reopen()
@@ -379,5 +382,5 @@ def test_the_level_of_the_log_does_not_silence_the_access_log(
 ) -> None:
     monkeypatch.setattr(Logger, "level", LogLevel.error)
     with capturedLogs() as events:
-        make_access_log(LogConfig(), to_stdout=False).session_opened(FACTS)
+        make_access_log(LogConfig(), to_stdout=False).session_opened(FACTS, ANY_SESSION)
     assert " open id=1f2e " in events[0]["line"]

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.relay.support import FakeTransport, frame_from
 from tests.relay.world import REQUEST, ROUTE, World, answer_in, close_code
-from wsrelay.relay.drain import Drain
+from wsrelay.relay.closing import Closing
 from wsrelay.relay.pump import Side
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
@@ -34,11 +34,14 @@ def answer(pair: Pair) -> None:
 class DrainTests(SynchronousTestCase):
     """Every session is closed in its turn."""
 
-    def begin(self, world: World, timeout: float) -> tuple[Drain, Any]:
-        drain = Drain(world.relay, timeout)
-        done = drain.begin()
+    def setUp(self) -> None:
+        self.patch(random, "uniform", lambda low, high: (low + high) / 2)
+
+    def begin(self, world: World, timeout: float) -> tuple[Closing, Any]:
+        world.relay.config = evolve(world.relay.config, drain_timeout=timeout)
+        drain = world.relay.drains.drain_relay()
         world.settle()
-        return drain, done
+        return drain, drain.done
 
     def test_without_sessions_it_is_done_at_once(self) -> None:
         world = World()

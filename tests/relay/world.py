@@ -27,7 +27,8 @@ from wsrelay.config.model import (
 )
 from wsrelay.interfaces import IBalancer
 from wsrelay.pools.pool import Upstream
-from wsrelay.relay.facts import Facts
+from wsrelay.relay.facts import Facts, Nobody
+from wsrelay.relay.pump import Side
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.session import Session
 from wsrelay.wire.response import accept_key
@@ -113,7 +114,7 @@ class Reactor(MemoryReactorClock):
 
 
 @define(eq=False)
-class Records:
+class Records(Nobody):
     """An observer that remembers."""
 
     opened: list[Facts] = field(factory=list)
@@ -121,7 +122,11 @@ class Records:
     refusals: list[tuple[int, str]] = field(factory=list)
     refused_facts: list[Facts] = field(factory=list)
 
-    def session_opened(self, facts: Facts) -> None:
+    retries: list[str] = field(factory=list)
+    pings: list[tuple[Side, float | None]] = field(factory=list)
+    health: list[tuple[str, str, str]] = field(factory=list)
+
+    def session_opened(self, facts: Facts, session: Session) -> None:
         self.opened.append(facts)
 
     def session_ended(self, facts: Facts, session: Session) -> None:
@@ -130,6 +135,15 @@ class Records:
     def refused(self, facts: Facts, reason: str) -> None:
         self.refusals.append((facts.status, reason))
         self.refused_facts.append(facts)
+
+    def retried(self, pool: str) -> None:
+        self.retries.append(pool)
+
+    def pinged(self, side: Side, seconds: float | None) -> None:
+        self.pings.append((side, seconds))
+
+    def health_changed(self, pool: str, upstream: str, to: str) -> None:
+        self.health.append((pool, upstream, to))
 
 
 @implementer(IBalancer)

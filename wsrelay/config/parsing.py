@@ -22,24 +22,26 @@ from wsrelay.config.table import KINDS
 __all__ = ["load", "parse", "short_form"]
 
 
-def load(path: str | os.PathLike[str], env: Mapping[str, str], checks: Checks) -> RelayConfig:
+def load(
+    path: str | os.PathLike[str], env: Mapping[str, str], checks: Checks, called: str = ""
+) -> RelayConfig:
     """
     Read a file, and nothing else but whether the files that it names exist.
 
-    :param path: errors name it as it is given here.
+    :param called: what errors call it; empty: as *path* is given.
     :param env: where ``${NAME}`` is looked up.
     :raises ConfigUnreadable: the file cannot be read.
     :raises ConfigErrors: the file is wrong.
     """
-    file = os.fspath(path)
+    file = called or os.fspath(path)
     try:
-        text = Path(file).read_bytes()
+        text = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigUnreadable(f"{file}: cannot be read: {reason}") from None
     # Not Path.is_file, which raises for a name too long or a folder that is closed to us.
     real = evolve(checks, file_exists=os.path.isfile)
-    return parse(text, file, Path(file).absolute().parent, env, real)
+    return parse(text, file, Path(path).absolute().parent, env, real)
 
 
 def parse(

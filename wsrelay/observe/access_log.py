@@ -18,10 +18,11 @@ from typing import Any
 
 from attrs import define, field
 from twisted.logger import Logger as TwistedLogger
+from typing_extensions import override
 
 from wsrelay.config.model import LogConfig
 from wsrelay.log import Logger, write_stdout
-from wsrelay.relay.facts import Facts
+from wsrelay.relay.facts import Facts, Nobody
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
@@ -31,17 +32,11 @@ _service_log = TwistedLogger(namespace="wsrelay.access")
 _PLAIN = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
 
 
-class NoLog:
+class NoLog(Nobody):
     """What ``access = off`` does."""
 
-    def session_opened(self, facts: Facts) -> None:
-        """Say nothing."""
-
-    def session_ended(self, facts: Facts, session: Session) -> None:
-        """Say nothing."""
-
-    def refused(self, facts: Facts, reason: str) -> None:
-        """Say nothing."""
+    def session_ticked(self, session: Session) -> None:
+        """Do nothing."""
 
     def open(self) -> None:
         """Do nothing."""
@@ -54,7 +49,7 @@ class NoLog:
 
 
 @define(eq=False)
-class AccessLog:
+class AccessLog(Nobody):
     """
     Writes the lines; an `Observer`.
 
@@ -67,27 +62,29 @@ class AccessLog:
     now: Callable[[], float] = time.time
     sink: FileSink | None = None
 
-    def session_opened(self, facts: Facts) -> None:
+    @override
+    def session_opened(self, facts: Facts, session: Session) -> None:
         """Write the line of a session that began."""
         self._write("open", facts, {})
 
+    def session_ticked(self, session: Session) -> None:
+        """Write the line of a session that goes on, with what has passed."""
+        self._write("tick", session.facts, _passed(session))
+
+    @override
     def session_ended(self, facts: Facts, session: Session) -> None:
         """Write the line of its end, with what passed."""
-        pump, cause, rtt = session.pump, session.cause, session.rtt.get(Side.CLIENT)
+        cause = session.cause
         assert cause is not None
         more = {
-            "duration_s": round(session.reactor.seconds() - session.opened_at, 3),
-            "messages_up": pump.messages(Side.CLIENT),
-            "messages_down": pump.messages(Side.UPSTREAM),
-            "bytes_up": pump.payload(Side.CLIENT),
-            "bytes_down": pump.payload(Side.UPSTREAM),
-            "rtt_ms": None if rtt is None else round(rtt * 1000, 1),
+            **_passed(session),
             "close_code": cause.code,
             "close_reason": cause.reason,
             "initiator": cause.initiator,
         }
         self._write("end", facts, more)
 
+    @override
     def refused(self, facts: Facts, reason: str) -> None:
         """Write the line of a client that got no session."""
         self._write("refused", facts, {"reason": reason} if reason else {})
@@ -140,6 +137,19 @@ class AccessLog:
             "attempts": facts.attempts,
             "handshake_ms": round(facts.handshake_ms, 1),
         }
+
+
+def _passed(session: Session) -> dict[str, Any]:
+    """Say what passed through a session so far."""
+    pump, rtt = session.pump, session.rtt.get(Side.CLIENT)
+    return {
+        "duration_s": round(session.reactor.seconds() - session.opened_at, 3),
+        "messages_up": pump.messages(Side.CLIENT),
+        "messages_down": pump.messages(Side.UPSTREAM),
+        "bytes_up": pump.payload(Side.CLIENT),
+        "bytes_down": pump.payload(Side.UPSTREAM),
+        "rtt_ms": None if rtt is None else round(rtt * 1000, 1),
+    }
 
 
 def _stamp(now: float) -> str:

@@ -18,13 +18,17 @@ from wsrelay.log import Logger
 from wsrelay.plugins import make_balancer
 from wsrelay.pools.pool import Pool, Upstream
 
-__all__ = ["BalancerFailed", "NoUpstream", "announce", "choose", "make_pool"]
+__all__ = ["BalancerFailed", "BalancerRefused", "NoUpstream", "announce", "choose", "make_pool"]
 
 log = Logger()
 
 
 class NoUpstream(Exception):  # noqa: N818 - says what is so, as the 503 does
-    """Nothing may take the client now, or the balancer refused it; answered with 503."""
+    """Nothing may take the client now; it waits, or is answered with 503."""
+
+
+class BalancerRefused(Exception):  # noqa: N818
+    """The balancer wants nobody to take the client; answered with 503."""
 
 
 class BalancerFailed(Exception):  # noqa: N818
@@ -65,11 +69,16 @@ def choose(
         leaves or has waited long enough, which cancels the balancer's own.  An
         upstream that may no longer take the client by then is not returned:
         the balancer is asked again.  Call `Upstream.take` at once.
-    :raises NoUpstream: nothing may take the client, or the balancer refused it.
-    :raises BalancerFailed: a fault of the balancer, already logged.  Both come
+    :raises NoUpstream: nothing may take the client.
+    :raises BalancerRefused: the balancer refused it.
+    :raises BalancerFailed: a fault of the balancer, already logged.  All come
         out of the call, or through the Deferred.
     """
-    offered = pool.candidates(tried)
+    if pool.sticky is not None:
+        known = pool.sticky.find(handshake.cookies, pool.candidates(tried))
+        if known is not None:
+            return known
+    offered = pool.offer(tried)
     if not offered:
         raise NoUpstream(f"No upstream of pool {pool.name!r} may take a connection now.")
     try:
@@ -91,7 +100,7 @@ def _checked(pool: Pool, offered: tuple[Upstream, ...], choice: object) -> Upstr
     if isinstance(choice, Upstream) and choice in offered:
         return choice
     if choice is None:
-        raise NoUpstream(f"The balancer of pool {pool.name!r} refused the connection.")
+        raise BalancerRefused(f"The balancer of pool {pool.name!r} refused the connection.")
     log.error(
         "the balancer of pool {pool} chose {choice!r}, which was not offered",
         pool=pool.name,

@@ -1,5 +1,5 @@
 """
-Upstreams and the pool that holds them.  Pure: time comes in as a callable.
+The pool that holds upstreams.  Pure: time comes in as a callable.
 
 A pool says which upstreams may take a session now; its balancer chooses one of
 them; a `Lease` counts the session there until it ends.
@@ -7,151 +7,65 @@ them; a `Lease` counts the session there until it ends.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable
 
-from attrs import define, field
-from zope.interface import implementer
+from attrs import frozen
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
-from wsrelay.interfaces import IBalancer, IUpstream
+from wsrelay.interfaces import IBalancer
+from wsrelay.pools.members import Roll
+from wsrelay.pools.queue import WaitingLine
+from wsrelay.pools.sticky import StickyCookie
+from wsrelay.pools.upstream import Change, Lease, Seconds, Source, Upstream
 
-__all__ = ["Lease", "Pool", "Upstream"]
+__all__ = ["Lease", "MemberChanges", "Pool", "Upstream"]
 
-Seconds = Callable[[], float]
-
-
-@define(eq=False)
-class Lease:
-    """One session's place on an upstream, from the choice until the session's end."""
-
-    upstream: Upstream
-    _held: bool = field(default=True, init=False)
-
-    def release(self) -> None:
-        """Give the place back; only the first call counts, so every way out may call it."""
-        if self._held:
-            self._held = False
-            self.upstream.active -= 1
+HealthListener = Callable[["Pool", Upstream, Change], None]
 
 
-@implementer(IUpstream)
-@define(eq=False)
-class Upstream:
-    """
-    One server of a pool.
+@frozen
+class MemberChanges:
+    """What became of a pool's upstreams: those that came, that left, and that differ now."""
 
-    :param max_fails: failures within *fail_timeout* that make it look down; 0: never.
-    :param fail_timeout: seconds that the failures are counted over, and that it
-        then looks down for.
-    :param seconds: the monotonic time, in seconds.
-    :ivar down_until: it looks down before this time.
-    """
+    added: tuple[Upstream, ...] = ()
+    removed: tuple[Upstream, ...] = ()
+    changed: tuple[Upstream, ...] = ()
 
-    config: UpstreamConfig
-    _max_fails: int
-    _fail_timeout: float
-    _seconds: Seconds
-    name: str = field(init=False)
-    url: str = field(init=False)
-    weight: int = field(init=False)
-    max_connections: int | None = field(init=False)
-    backup: bool = field(init=False)
-    active: int = field(default=0, init=False)
-    state: Literal["ready", "drain", "down"] = field(default="ready", init=False)
-    rtt: float | None = field(default=None, init=False)
-    down_until: float = field(default=float("-inf"), init=False)
-    _seen_up: bool = field(default=False, init=False)
-    _on_trial: bool = field(default=False, init=False)
-    _failures: deque[float] = field(init=False)
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
 
-    def __attrs_post_init__(self) -> None:
-        self.name = self.config.name
-        self.url = self.config.url
-        self.weight = self.config.weight
-        self.max_connections = self.config.max_connections
-        self.backup = self.config.backup
-        self._failures = deque(maxlen=self._max_fails)
 
-    @property
-    def health(self) -> Literal["unknown", "up", "down"]:
-        """What the last handshakes showed; 'unknown' also while it waits for a new trial."""
-        if self._seconds() < self.down_until:
-            return "down"
-        return "up" if self._seen_up else "unknown"
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it is below its ``max_connections``."""
-        return self.max_connections is None or self.active < self.max_connections
-
-    def take(self) -> Lease:
-        """
-        Count one more session here, whatever the limits: `Pool.candidates` asks about those.
-
-        Take in the same turn of the reactor in which the choice was made.
-        """
-        self.active += 1
-        return Lease(self)
-
-    def succeeded(self) -> bool:
-        """
-        Note a finished handshake: every earlier failure is forgotten.
-
-        :returns: True if it had looked down.
-        """
-        was_down = self._on_trial
-        self._seen_up = True
-        self._on_trial = False
-        self.down_until = float("-inf")
-        self._failures.clear()
-        return was_down
-
-    def failed(self) -> bool:
-        """
-        Note a connect or a handshake that failed.
-
-        Once it has looked down, one failure is enough to look down again, until
-        a handshake succeeds: a dead server costs one try every ``fail_timeout``,
-        not ``max_fails``.
-
-        :returns: True if it looks down from now on, and had not before.
-        """
-        if not self._max_fails:
-            return False
-        now = self._seconds()
-        self._failures.append(now)
-        goes_down = not self._on_trial and self._fails_too_often(now)
-        if self._on_trial or goes_down:
-            self._seen_up = False
-            self._on_trial = True
-            self.down_until = now + self._fail_timeout
-        return goes_down
-
-    def _fails_too_often(self, now: float) -> bool:
-        enough = len(self._failures) == self._max_fails
-        return enough and now - self._failures[0] <= self._fail_timeout
+def _nobody(*_anything: object) -> None:
+    """Be told what nobody listens to."""
 
 
 class Pool:
     """
     The upstreams of one ``[pool:NAME]`` and the balancer that chooses among them.
 
-    :param balancer: told of the upstreams by whoever makes the pool; see
-        `wsrelay.pools.choosing.make_pool`.
+    :param balancer: told of the upstreams by whoever makes or changes the pool; see
+        `wsrelay.pools.choosing.announce`.
     :param seconds: the monotonic time, in seconds.
+    :ivar upstreams: those that it has, in the order of the file.
+    :ivar line: the clients that wait for one of them.
+    :ivar on_health: told when an upstream's health changes.
     """
 
     def __init__(self, config: PoolConfig, balancer: IBalancer, seconds: Seconds) -> None:
         self.config = config
         self.name = config.name
         self.balancer = balancer
-        self.upstreams = tuple(
-            Upstream(upstream, config.max_fails, config.fail_timeout, seconds)
-            for upstream in config.upstreams
-        )
+        self.sticky = sticky_of(config)
+        self.line = WaitingLine()
+        self.on_health: HealthListener = _nobody
+        self.upstreams: tuple[Upstream, ...] = ()
+        self._gone: list[Upstream] = []
         self._seconds = seconds
+        self._roll = Roll()
+        self._calls = False
+        self.set_members("file", config.upstreams)
+
+    # choosing
 
     def candidates(self, tried: Collection[Upstream] = ()) -> tuple[Upstream, ...]:
         """
@@ -159,13 +73,134 @@ class Pool:
 
         They are ready, do not look down, have room, and are not in *tried*.
         Backups stand in when that leaves no primary.  When every upstream that
-        is ready looks down, all of them count as up: a try may fail, a refusal
-        surely does.  Empty: nothing may take it.
+        is ready looks down, all of them may be tried: a try may fail, a refusal
+        surely does.  But then only a few tries are under way at a time; see
+        `Upstream.may_be_tried`.  Empty: nothing may take it.
 
         :param tried: those that this handshake has failed on.
         """
-        now = self._seconds()
-        ready = [upstream for upstream in self.upstreams if upstream.state == "ready"]
-        up = [upstream for upstream in ready if upstream.down_until <= now]
-        free = [each for each in up or ready if each.has_room and each not in tried]
+        return self._free(
+            self._up() or [each for each in self._ready() if each.may_be_tried], tried
+        )
+
+    def offer(self, tried: Collection[Upstream] = ()) -> tuple[Upstream, ...]:
+        """
+        Return the `candidates` whose turn it is: one in ``slow_start`` now and then only.
+
+        Called once for each question to the balancer.
+        """
+        candidates = self.candidates(tried)
+        if self.config.slow_start is None:
+            return candidates
+        return tuple([each for each in candidates if each.takes_turn()]) or candidates
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no upstream is ready and looks up."""
+        return not self._up()
+
+    def _ready(self) -> list[Upstream]:
+        return [each for each in self.upstreams if each.state == "ready"]
+
+    def _up(self) -> list[Upstream]:
+        return [each for each in self._ready() if not each.looks_down]
+
+    def _free(self, upstreams: list[Upstream], tried: Collection[Upstream]) -> tuple[Upstream, ...]:
+        free = [each for each in upstreams if each.has_room and each not in tried]
         return tuple([each for each in free if not each.backup]) or tuple(free)
+
+    # waiting
+
+    def call_waiting(self, *, again: bool = False) -> None:
+        """
+        Call those who wait, one after the other, as long as there is room for one.
+
+        :param again: begin a new round: also those are called who have just tried in vain,
+            and upstreams that look down may be tried when all do.
+        """
+        if self._calls:  # somebody who was called gave a place back
+            return
+        self._calls = True
+        try:
+            if again:
+                self.line.begin_round()
+            for _ in range(len(self.line)):
+                room = self.candidates() if again else self._free(self._up(), ())
+                if not room or not self.line.call_next():
+                    break
+        finally:
+            self._calls = False
+
+    # the upstreams it has
+
+    @property
+    def gone(self) -> list[Upstream]:
+        """Upstreams that left and still have sessions."""
+        self._gone = [each for each in self._gone if each.active]
+        return self._gone
+
+    def said(self, source: Source) -> tuple[UpstreamConfig, ...]:
+        """Return what a source of upstreams said last."""
+        return self._roll.said(source)
+
+    def set_members(self, source: Source, upstreams: Iterable[UpstreamConfig]) -> MemberChanges:
+        """Take all upstreams that a source names now; those of other sources stay."""
+        self._roll.say(source, upstreams)
+        return self._call_roll()
+
+    def hide(self, name: str) -> MemberChanges:
+        """Remove an upstream until its source says something new about it."""
+        self._roll.hide(name)
+        return self._call_roll()
+
+    def show(self, name: str) -> None:
+        """Take a `hide` back, for an upstream that is named anew."""
+        self._roll.show(name)
+
+    def update(self, config: PoolConfig) -> MemberChanges:
+        """Take over a new configuration of the same pool; the balancer is the caller's."""
+        if config.sticky != self.config.sticky:
+            self.sticky = sticky_of(config)
+        self.config = config
+        for each in (*self.upstreams, *self.gone):
+            each.policy = config
+        return self.set_members("file", config.upstreams)
+
+    def _call_roll(self) -> MemberChanges:
+        """Make `upstreams` what the roll says; the same server stays the same object."""
+        known = {(each.name, each.url): each for each in (*self.gone, *self.upstreams)}
+        before = self.upstreams
+        now, changed = [], []
+        for member in self._roll.members().values():
+            upstream = known.get((member.config.name, member.config.url))
+            if upstream is None:
+                upstream = self._new(member.config, member.source)
+            else:
+                was = (upstream.weight, upstream.max_connections, upstream.backup)
+                upstream.update(member.config, self.config, member.source)
+                if was != (upstream.weight, upstream.max_connections, upstream.backup):
+                    changed.append(upstream)
+            now.append(upstream)
+        self.upstreams = tuple(now)
+        removed = tuple(each for each in before if each not in now)
+        for each in removed:
+            each.source = "gone"
+        self._gone = [each for each in (*self.gone, *removed) if each not in now]
+        added = tuple(each for each in now if each not in before)
+        return MemberChanges(added, removed, tuple(each for each in changed if each in before))
+
+    def _new(self, config: UpstreamConfig, source: Source) -> Upstream:
+        upstream = Upstream(config, self.config, self._seconds, source)
+        upstream.on_free = self.call_waiting
+        upstream.on_health = self._health_changed
+        return upstream
+
+    def _health_changed(self, upstream: Upstream, change: Change) -> None:
+        self.on_health(self, upstream, change)
+        if change.to == "up":
+            self.call_waiting(again=True)
+
+
+def sticky_of(config: PoolConfig) -> StickyCookie | None:
+    """Make what ``sticky`` asks for."""
+    return None if config.sticky is None else StickyCookie(config.sticky, config.name)

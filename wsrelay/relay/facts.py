@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from attrs import define
+from attrs import define, field
+from typing_extensions import override
 
 if TYPE_CHECKING:
+    from wsrelay.relay.pump import Side
     from wsrelay.relay.session import Session
+
+REFUSALS: Final = {
+    "malformed",
+    "header-too-large",
+    "too-slow",
+    "no-route",
+    "plain-http",
+    "no-upstream",
+    "queue-full",
+    "queue-timeout",
+    "draining",
+    "upstream-failed",
+    "upstream-timeout",
+    "client-left",
+    "error",
+}
+"""Why the relay refuses a client, in words that metrics count by."""
 
 
 @define(eq=False)
@@ -34,16 +53,89 @@ class Facts:
     status: int = 0
     attempts: int = 0
     handshake_ms: float = 0.0
+    refusal: str = ""
+    """The relay's reason to refuse the client, a word of `REFUSALS`; empty if it did not."""
+    phases: dict[str, float] = field(factory=dict)
+    """Seconds: ``request`` until it was read, in the ``queue``, to ``connect``, for the
+    ``answer``; those that there were."""
 
 
 class Observer(Protocol):
-    """Learns of every client's fate; each call comes once a client, none may raise."""
+    """Learns of every client's fate; the first three come once a client.  None may raise."""
 
-    def session_opened(self, facts: Facts) -> None:
-        """Learn of a session that began."""
+    def session_opened(self, facts: Facts, session: Session) -> None:
+        """Learn of a session that begins."""
 
     def session_ended(self, facts: Facts, session: Session) -> None:
         """Learn of its end; ``session.cause`` says why."""
 
     def refused(self, facts: Facts, reason: str) -> None:
         """Learn of a client that got no session: ``facts.status`` and, if known, why."""
+
+    def retried(self, pool: str) -> None:
+        """Learn that another upstream is tried for a client."""
+
+    def pinged(self, side: Side, seconds: float | None) -> None:
+        """Learn how long a ping of the relay's and its pong took; None: too long."""
+
+    def health_changed(self, pool: str, upstream: str, to: str) -> None:
+        """Learn that an upstream's health is ``up`` or ``down`` now."""
+
+
+class Nobody:
+    """An observer that does nothing: the base of those who want to know little."""
+
+    def session_opened(self, facts: Facts, session: Session) -> None:
+        """Do nothing."""
+
+    def session_ended(self, facts: Facts, session: Session) -> None:
+        """Do nothing."""
+
+    def refused(self, facts: Facts, reason: str) -> None:
+        """Do nothing."""
+
+    def retried(self, pool: str) -> None:
+        """Do nothing."""
+
+    def pinged(self, side: Side, seconds: float | None) -> None:
+        """Do nothing."""
+
+    def health_changed(self, pool: str, upstream: str, to: str) -> None:
+        """Do nothing."""
+
+
+@define(eq=False)
+class Several(Nobody):
+    """Tells several observers, one after the other."""
+
+    observers: tuple[Observer, ...]
+
+    @override
+    def session_opened(self, facts: Facts, session: Session) -> None:
+        for each in self.observers:
+            each.session_opened(facts, session)
+
+    @override
+    def session_ended(self, facts: Facts, session: Session) -> None:
+        for each in self.observers:
+            each.session_ended(facts, session)
+
+    @override
+    def refused(self, facts: Facts, reason: str) -> None:
+        for each in self.observers:
+            each.refused(facts, reason)
+
+    @override
+    def retried(self, pool: str) -> None:
+        for each in self.observers:
+            each.retried(pool)
+
+    @override
+    def pinged(self, side: Side, seconds: float | None) -> None:
+        for each in self.observers:
+            each.pinged(side, seconds)
+
+    @override
+    def health_changed(self, pool: str, upstream: str, to: str) -> None:
+        for each in self.observers:
+            each.health_changed(pool, upstream, to)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 from twisted.python.failure import Failure
 
-from wsrelay.config.model import ListenerConfig, RelayConfig, RouteConfig
+from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig, RouteConfig
 from wsrelay.log import Logger
-from wsrelay.pools.choosing import make_pool
-from wsrelay.pools.pool import Lease, Pool, Upstream
+from wsrelay.pools.choosing import announce, make_pool
+from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
+from wsrelay.pools.rounds import Rounds
+from wsrelay.pools.upstream import Change
 from wsrelay.relay.client import ClientConnection, Listener, name_of
+from wsrelay.relay.drains import Drains
 from wsrelay.relay.facts import Facts, Observer
 from wsrelay.relay.forwarding import who_is
-from wsrelay.relay.handshake import RETRY_AFTER, Handshake, Opening
+from wsrelay.relay.handshake import Handshake
+from wsrelay.relay.opening import RETRY_AFTER, Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.session import Session
-from wsrelay.relay.upstream import Dialer, UpstreamConnection
+from wsrelay.relay.upstream import Dialer, NoWay, UpstreamConnection
 from wsrelay.wire.forward import Forwarded, client_response_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
 from wsrelay.wire.request import Offer, Request, check_handshake
 from wsrelay.wire.response import Response
 
 log = Logger()
+
+
+def nobody_cares(pool: Pool) -> None:
+    """Do nothing about a pool that has changed."""
 
 
 @define(eq=False)
@@ -43,26 +51,104 @@ class Relay:
     reactor: Any
     observer: Observer
     make_pump: PumpFactory = PythonPump
-    pools: dict[str, Pool] = field(init=False)
-    dialers: dict[Upstream, Dialer] = field(init=False)
+    pools: dict[str, Pool] = field(factory=dict, init=False)
+    dialers: dict[Upstream, Dialer | NoWay] = field(factory=dict, init=False)
+    rounds: Rounds = field(init=False)
+    drains: Drains = field(init=False)
+    listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)
     is_draining: bool = field(default=False, init=False)
-    on_empty: Callable[[], None] | None = field(default=None, init=False)
-    """Called whenever the last session is over."""
+    on_members: Callable[[Pool], None] = field(default=nobody_cares, init=False)
+    """Called when the upstreams of a pool have changed."""
 
     def __attrs_post_init__(self) -> None:
-        self.pools = {each.name: make_pool(each, self.reactor) for each in self.config.pools}
-        self.dialers = {
-            upstream: Dialer(self.reactor, upstream.config, pool.config)
-            for pool in self.pools.values()
-            for upstream in pool.upstreams
-        }
+        self.rounds = Rounds(self.reactor)
+        self.drains = Drains(self)
+        for config in self.config.pools:
+            pool = make_pool(config, self.reactor)
+            self.add_pool(pool, self.make_dialers(config, pool.upstreams))
 
     def make_listener(self, config: ListenerConfig) -> Listener:
         """Make the factory of one listener's connections."""
-        return Listener(self, config, RouteTable(_routes_of(self.config.routes, config.name)))
+        listener = Listener(self, config, routes_for(config.name, self.config))
+        self.listeners[config.name] = listener
+        return listener
+
+    # its pools
+
+    def make_dialers(
+        self, config: PoolConfig, upstreams: Iterable[Upstream]
+    ) -> dict[Upstream, Dialer]:
+        """
+        Make what connects to each of *upstreams*.
+
+        :raises ValueError: a TLS file of the pool cannot be used.
+        """
+        return {each: Dialer(self.reactor, each.config, config) for each in upstreams}
+
+    def add_pool(self, pool: Pool, dialers: Mapping[Upstream, Dialer]) -> None:
+        """Take a pool in, with what connects to each of its upstreams."""
+        self.pools[pool.name] = pool
+        self.dialers.update(dialers)
+        pool.on_health = self._health_changed
+
+    def remove_pool(self, pool: Pool) -> None:
+        """Let a pool go; its sessions end as its ``on_removed`` says."""
+        del self.pools[pool.name]
+        for source in ("file", "discovery", "api"):
+            self.members_changed(pool, pool.set_members(source, ()))
+
+    def members_changed(self, pool: Pool, changes: MemberChanges) -> None:
+        """
+        Act on what became of a pool's upstreams.
+
+        Called by whoever changed them, in the same turn of the reactor.
+        """
+        if not changes:
+            return
+        for upstream in changes.added:
+            self.drains.stop(upstream)  # it was gone, and is back
+            upstream.begin_slowly()
+            self._need_dialer(pool, upstream)
+        for upstream in changes.removed:
+            self.dialers.pop(upstream, None)
+            self.drains.lose(pool, upstream, pool.config.on_removed, "removed")
+        announce(pool)
+        self.on_members(pool)
+        pool.call_waiting(again=True)
+
+    def _need_dialer(self, pool: Pool, upstream: Upstream) -> None:
+        if upstream in self.dialers:
+            return
+        try:
+            self.dialers.update(self.make_dialers(pool.config, [upstream]))
+        except ValueError as error:
+            log.error(
+                "upstream {pool}/{upstream} cannot be connected to: {why}",
+                pool=pool.name,
+                upstream=upstream.name,
+                why=error,
+            )
+            self.dialers[upstream] = NoWay(self.reactor, error)
+
+    def _health_changed(self, pool: Pool, upstream: Upstream, change: Change) -> None:
+        was_down = len(upstream.history) > 1
+        if change.to == "down" or was_down:  # not the first sign of life
+            tell = log.warn if change.to == "down" else log.info
+            tell(
+                "upstream {pool}/{upstream} is {health}: {why}",
+                pool=pool.name,
+                upstream=upstream.name,
+                health=change.to,
+                why=change.why,
+            )
+        self.observer.health_changed(pool.name, upstream.name, change.to)
+        if change.to == "down":
+            self.drains.lose(pool, upstream, pool.config.on_down, "down")
+        elif upstream.state == "ready":
+            self.drains.stop(upstream)
 
     # a client's request
 
@@ -82,7 +168,7 @@ class Relay:
             reason = "Only websocket handshakes are answered here; connect with a websocket."
             self._answer(client, 426, reason)
         elif self.is_draining:
-            self._answer(client, 503, "The relay is stopping; connect again.")
+            self._answer(client, 503, "The relay is stopping; connect again.", "draining")
         else:
             opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
@@ -130,15 +216,14 @@ class Relay:
         facts.extensions = b", ".join(extensions).decode("latin-1")
 
         def ended(session: Session) -> None:
-            lease.release()
             del self.sessions[session.id]
+            lease.release()
             try:
                 self.observer.session_ended(facts, session)
             finally:
-                if not self.sessions and self.on_empty is not None:
-                    self.on_empty()
+                self.drains.session_ended(session)
 
-        session = Session(client.id, route, lease.upstream, self.reactor, ended)
+        session = Session(facts, route, lease.upstream, self.reactor, self.observer, ended)
         session.join(
             self.make_pump, client.transport, connection.transport, _options(route, agreed)
         )
@@ -147,25 +232,45 @@ class Relay:
             each.receive = session.pump.received_from(side)
             each.lost = _loser(session, side)
         try:
-            self.observer.session_opened(facts)
-            session.start(client_response_head(response), client.take_early(), rest)
+            self.observer.session_opened(facts, session)
+            head = client_response_head(response, self._cookies_of(opening, lease.upstream))
+            session.start(head, client.take_early(), rest)
+            self.drains.session_opened(session)
         except Exception:
             log.failure("session {id}: could not be started", id=session.id)
             session.abort()
+
+    def _cookies_of(self, opening: Opening, upstream: Upstream) -> Sequence[tuple[bytes, bytes]]:
+        """Return the Set-Cookie that keeps a client with its upstream, where the pool is sticky."""
+        sticky = opening.pool.sticky
+        if sticky is None:
+            return ()
+        is_secure = opening.forwarded.proto == b"https"
+        cookie = sticky.set_for(opening.handshake.cookies, upstream, is_secure=is_secure)
+        return () if cookie is None else ((b"Set-Cookie", cookie),)
 
     def refused(self, opening: Opening, status: int, reason: str) -> None:
         """Note that an opening ended without a session."""
         self.observer.refused(self._complete(opening, status), reason)
 
-    def refused_early(self, client: ClientConnection, status: int, reason: str) -> None:
-        """Note that a client was refused before an upstream was looked for."""
+    def refused_early(
+        self, client: ClientConnection, status: int, reason: str, refusal: str = ""
+    ) -> None:
+        """
+        Note that a client was refused before an upstream was looked for.
+
+        :param refusal: see `Facts.refusal`; empty: what the status says.
+        """
         name = client.listener.config.name
         facts = client.facts or Facts(client.id, name, name_of(*client.peer))
+        facts.refusal = refusal or _REFUSALS.get(status, "malformed")
         self._conclude(facts, client, status)
         self.observer.refused(facts, reason)
 
-    def _answer(self, client: ClientConnection, status: int, reason: str) -> None:
-        self.refused_early(client, status, reason)
+    def _answer(
+        self, client: ClientConnection, status: int, reason: str, refusal: str = ""
+    ) -> None:
+        self.refused_early(client, status, reason, refusal)
         client.answer(status, reason, RETRY_AFTER if status == 503 else ())
 
     def _complete(self, opening: Opening, status: int) -> Facts:
@@ -182,8 +287,14 @@ class Relay:
         facts.handshake_ms = (self.reactor.seconds() - client.started_at) * 1000
 
 
-def _routes_of(routes: Iterable[RouteConfig], listener: str) -> list[RouteConfig]:
-    return [route for route in routes if not route.listeners or listener in route.listeners]
+_REFUSALS: Final = {404: "no-route", 408: "too-slow", 426: "plain-http", 431: "header-too-large"}
+
+
+def routes_for(listener: str, config: RelayConfig) -> RouteTable:
+    """Make the table of a listener's routes."""
+    return RouteTable(
+        [each for each in config.routes if not each.listeners or listener in each.listeners]
+    )
 
 
 def _loser(session: Session, side: Side) -> Callable[[Failure], None]:

@@ -16,7 +16,8 @@ The rules of the end, in one place:
 from __future__ import annotations
 
 import random
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
@@ -25,6 +26,7 @@ from wsrelay.config.model import RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.pool import Upstream
 from wsrelay.relay.causes import LOST_CODE, Cause, cause_of, lost_reason
+from wsrelay.relay.facts import Facts, Observer
 from wsrelay.relay.heartbeat import Heartbeat
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
@@ -36,13 +38,6 @@ log = Logger()
 ANSWER_SHARE: Final = 0.8
 """Part of ``close_timeout`` that a peer may take to answer a forwarded close frame; the
 rest is for answering the one that is waiting."""
-
-
-class SessionObserver(Protocol):
-    """Learns of a session's end, once."""
-
-    def __call__(self, session: Session) -> None:
-        """Count it, log it, release what it held."""
 
 
 @define(eq=False)
@@ -67,11 +62,14 @@ class Session:
     Made when both opening handshakes are over; `start` moves the first byte.
     """
 
-    id: str
+    facts: Facts
     route: RouteConfig
     upstream: Upstream
     reactor: IReactorTime
-    ended: SessionObserver
+    observer: Observer
+    ended: Callable[[Session], None]
+    """Called once, when both legs are gone."""
+    id: str = field(init=False)
     cause: Cause | None = field(default=None, init=False)
     rtt: dict[Side, float] = field(factory=dict, init=False)
     """Seconds of the last ping and pong on each leg, once there was one."""
@@ -91,6 +89,7 @@ class Session:
         options: PumpOptions,
     ) -> None:
         """Put the pump and the two Autobahn legs between the transports."""
+        self.id = self.facts.id
         self.opened_at = self.reactor.seconds()
         self.pump = make_pump(self, client, upstream, options, self.reactor)
         near, far = ClientLeg(), UpstreamLeg()
@@ -203,6 +202,16 @@ class Session:
             self._tell(half, code, encoded)
         self._settle()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether there is a cause for its end already."""
+        return self.cause is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both legs are gone."""
+        return self._over
+
     def abort(self) -> None:
         """End both legs at once."""
         if self.cause is None:
@@ -217,9 +226,11 @@ class Session:
         self.rtt[side] = seconds
         if side is Side.UPSTREAM:
             self.upstream.rtt = seconds
+        self.observer.pinged(side, seconds)
 
     def pong_late(self, side: Side) -> None:
         """End the session with a leg that seems dead."""
+        self.observer.pinged(side, None)
         self.close(close.INTERNAL_ERROR, f"no pong from the {side.value}", "pong")
 
     def _begin_pings(self) -> None:

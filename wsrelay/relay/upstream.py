@@ -84,9 +84,16 @@ class UpstreamConnection(Connection):
         self._buffer = b""
         self._seen = 0  # bytes of heads that are behind us
         self.connect_timeout = connect_timeout
+        self._dialled_at = reactor.seconds()
+        self._made_at = self._dialled_at
         self._done = False
         self._cancel: Cancel | None = None
         self._timer: IDelayedCall = reactor.callLater(connect_timeout, self._too_slow)
+
+    def phases(self) -> dict[str, float]:
+        """Say how long connecting, and the answer from then on, took until now; in seconds."""
+        connect = self._made_at - self._dialled_at
+        return {"connect": connect, "answer": self._reactor.seconds() - self._made_at}
 
     def dialled(self, cancel: Cancel) -> None:
         """Take what stops the dialling; called by the `Dialer`."""
@@ -137,6 +144,7 @@ class UpstreamConnection(Connection):
         if self._done:
             self.transport.abortConnection()
             return
+        self._made_at = self._reactor.seconds()
         self._timer.reset(self._answer_timeout)
         head, self._head = self._head, b""
         write_first(self.transport, head)
@@ -241,3 +249,16 @@ class Dialer:
             waiting = endpoint.connect(factory)
             connection.dialled(waiting.cancel)
             waiting.addErrback(connection.failed_to_connect)
+
+
+@frozen
+class NoWay:
+    """Stands in for a `Dialer` that could not be made: every dial fails."""
+
+    reactor: Any
+    error: Exception
+
+    def dial(self, connection: UpstreamConnection) -> None:
+        """Fail, a turn of the reactor later, as a real dial would."""
+        call = self.reactor.callLater(0, connection.failed_to_connect, Failure(self.error))
+        connection.dialled(call.cancel)

@@ -10,6 +10,7 @@ PROTOCOL_ERROR: Final = 1002
 INVALID_PAYLOAD: Final = 1007
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
 
 NO_STATUS: Final = 1005
 """What a close frame without a code stands for; never on the wire."""

@@ -120,17 +120,19 @@ def _forwarded_fields(forwarded: Forwarded, request_id: bytes) -> list[tuple[byt
     return [(name, value) for name, value in fields if value is not None]
 
 
-def client_response_head(response: Response) -> bytes:
+def client_response_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """
     Return the head of the 101 for the client.
 
     :param response: one that `check_switching` accepted.
+    :param more: headers of the relay's own, behind the upstream's.
     """
     own = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
     # RFC 9110, section 8.6: no Content-Length in a 1xx, even if the upstream wrote a zero.
     dropped = _dropped(response.headers, _LENGTH)
     fields = _fields(response.headers, own, dropped)
-    return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(fields)
+    head = b"HTTP/1.1 101 Switching Protocols\r\n%b%b\r\n"
+    return head % (b"".join(fields), _lines(more) if more else b"")
 
 
 def refusal_head(response: Response, reader: BodyReader) -> bytes:

@@ -1,0 +1,169 @@
+"""The listening sockets of a relay, and how they follow a new configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from wsrelay.config.model import ListenerConfig
+from wsrelay.listening import CannotStartError, ListenerService
+from wsrelay.relay.client import Listener
+from wsrelay.relay.reconfigure import differences
+from wsrelay.relay.relay import Relay
+from wsrelay.relay.tls import listener_context
+
+__all__ = ["Contexts", "Listeners", "contexts_of"]
+
+Contexts = Mapping[str, CertificateOptions | None]
+
+
+def contexts_of(configs: Iterable[ListenerConfig]) -> Contexts:
+    """
+    Read the TLS files of listeners, by name; None for a plain one.
+
+    :raises ValueError: a file cannot be read or used; the text says which and why.
+    """
+    return {each.name: listener_context(each) for each in configs}
+
+
+@define(eq=False)
+class _Socket:
+    """One listening socket, and the listener that it is now."""
+
+    config: ListenerConfig
+    listener: Listener
+    service: ListenerService
+
+
+@define(eq=False, slots=False)
+class Listeners(MultiService):
+    """
+    The listeners of a relay.
+
+    A socket is known by its endpoint: a listener whose other options change keeps it, and
+    so does one that gets another name.
+    """
+
+    relay: Relay
+    reactor: Any
+    _sockets: dict[str, _Socket] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()
+
+    @property
+    def ports(self) -> dict[str, IListeningPort]:
+        """The bound ports by listener name; port 0 in relay.ini becomes a real one here."""
+        return {
+            each.config.name: each.service.port
+            for each in self._sockets.values()
+            if each.service.port is not None
+        }
+
+    def addresses(self) -> list[tuple[ListenerConfig, str]]:
+        """Say where each listener listens."""
+        return [(each.config, each.service.address) for each in self._sockets.values()]
+
+    def add(self, config: ListenerConfig, contexts: Contexts) -> ListenerService:
+        """Make the socket of a listener; it binds when its service starts."""
+        listener = self.relay.make_listener(config)
+        factory = self._factory(listener, contexts)
+        endpoint = serverFromString(self.reactor, _with_backlog(config))
+        service = ListenerService(f"listener {config.name}", endpoint, factory)
+        self._sockets[config.endpoint] = _Socket(config, listener, service)
+        service.setServiceParent(self)
+        return service
+
+    async def change(self, configs: Iterable[ListenerConfig], contexts: Contexts) -> list[str]:
+        """
+        Follow a new configuration: open, close and alter listeners.
+
+        :returns: what changed, a sentence each.
+        :raises CannotStartError: one cannot be opened; everything is as it was.
+        """
+        wanted = {each.endpoint: each for each in configs}
+        new = [each for each in wanted.values() if each.endpoint not in self._sockets]
+        old = [each for key, each in self._sockets.items() if key not in wanted]
+        try:
+            self._open(new, contexts)
+        except CannotStartError:
+            if not old:
+                raise
+            # Perhaps one that is to go holds the address: *:80 and 127.0.0.1:80, say.
+            await self._exchange(old, new, contexts)
+        else:
+            for each in old:
+                await self._close(each)
+        lines = [f"listener {each.config.name} closed" for each in old]
+        lines += [f"listener {each.name} opened on {each.endpoint}" for each in new]
+        for key, config in wanted.items():
+            if config not in new:
+                lines += self._alter(self._sockets[key], config, contexts)
+        sockets = self._sockets.values()
+        self.relay.listeners = {each.config.name: each.listener for each in sockets}
+        return lines
+
+    def _open(self, configs: list[ListenerConfig], contexts: Contexts) -> None:
+        """Open all or none."""
+        before = dict(self.relay.listeners)
+        try:
+            for config in configs:
+                self.add(config, contexts)  # binds at once: the parent runs
+        except CannotStartError:
+            for config in configs:
+                if socket := self._sockets.pop(config.endpoint, None):
+                    socket.service.disownServiceParent()
+            self.relay.listeners = before
+            raise
+
+    async def _close(self, socket: _Socket) -> None:
+        self._sockets.pop(socket.config.endpoint, None)
+        await socket.service.disownServiceParent()
+
+    async def _exchange(
+        self, old: list[_Socket], new: list[ListenerConfig], contexts: Contexts
+    ) -> None:
+        for each in old:
+            await self._close(each)
+        try:
+            self._open(new, contexts)
+        except CannotStartError:
+            for each in old:
+                each.service.setServiceParent(self)
+                self._sockets[each.config.endpoint] = each
+            raise
+
+    def _alter(self, socket: _Socket, config: ListenerConfig, contexts: Contexts) -> list[str]:
+        """Let a socket that stays be the listener that *config* says."""
+        old = socket.config
+        socket.config = socket.listener.config = config
+        socket.service.label = f"listener {config.name}"
+        socket.service.front.factory = self._factory(socket.listener, contexts)
+        if old.backlog != config.backlog:
+            socket.service.set_backlog(config.backlog)
+        if old.name != config.name:
+            return [f"listener {old.name} is called {config.name} now"]
+        names = differences(old, config)
+        return [f"listener {config.name}: {', '.join(names)} changed"] if names else []
+
+    def _factory(self, listener: Listener, contexts: Contexts) -> IProtocolFactory:
+        context = contexts[listener.config.name]
+        if context is None:
+            return listener
+        factory: IProtocolFactory = TLSMemoryBIOFactory(context, False, listener, self.reactor)
+        return factory
+
+
+def _with_backlog(config: ListenerConfig) -> str:
+    """Add ``backlog`` to an endpoint string that takes one and does not say it."""
+    kind = config.endpoint.partition(":")[0]
+    if kind in ("tcp", "tcp6", "unix") and ":backlog=" not in config.endpoint:
+        return f"{config.endpoint}:backlog={config.backlog}"
+    return config.endpoint

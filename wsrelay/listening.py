@@ -1,0 +1,128 @@
+"""Listening sockets as services, whose factories can be exchanged while they listen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from wsrelay.log import Logger
+from wsrelay.relay.transports import make_lean
+
+log = Logger()
+
+
+class CannotStartError(Exception):
+    """A socket cannot listen; the text says what to mend."""
+
+
+@define(eq=False)
+class Front(Factory):
+    """Stands before the factory that counts now, so that a port can go over to another."""
+
+    noisy = False
+    factory: IProtocolFactory
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return self.factory.buildProtocol(addr)  # type: ignore[arg-type]
+
+
+class ListenerService(Service):
+    """
+    One listening socket; bound before privileges are dropped.
+
+    *port* is the bound port while the service runs.
+
+    :param label: what the log calls it: ``listener public``.
+    """
+
+    port: IListeningPort | None = None
+
+    def __init__(
+        self, label: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> None:
+        self.label = label
+        self.front = Front(factory)
+        self._endpoint = endpoint
+        self._bound: Deferred[Any] | None = None
+        self._failure: Failure | None = None
+
+    @override
+    def privilegedStartService(self) -> None:
+        """
+        Bind.
+
+        :raises CannotStartError: the address is taken, or may not be bound.
+        """
+        super().privilegedStartService()
+        self._bound = self._endpoint.listen(self.front)
+        self._bound.addCallbacks(self._listens, self._cannot_listen)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            # Short: twistd tells the parent of a daemon a hundred characters of it.
+            what = _why_not(failure.value)
+            raise CannotStartError(f"cannot {what} ({self.label})") from failure.value
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        if self._bound is None:
+            self.privilegedStartService()
+
+    @override
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()
+        port, self.port, bound, self._bound = self.port, None, self._bound, None
+        if bound is not None:
+            bound.cancel()
+        stopped: Any = port.stopListening() if port is not None else None
+        return stopped if isinstance(stopped, Deferred) else succeed(None)
+
+    def set_backlog(self, backlog: int) -> None:
+        """Let so many connections wait to be accepted from now on."""
+        socket = getattr(self.port, "socket", None)
+        if socket is not None:
+            socket.listen(backlog)
+
+    @property
+    def address(self) -> str:
+        """Say where it listens, with the real port."""
+        return "" if self.port is None else _address(self.port)
+
+    def _listens(self, port: IListeningPort) -> None:
+        make_lean(port)
+        self.port = port
+
+    def _cannot_listen(self, failure: Failure) -> None:
+        self._failure = failure
+        self._bound = None
+        if not failure.check(CancelledError):
+            log.error("cannot {why} ({label})", label=self.label, why=_why_not(failure.value))
+
+
+def _why_not(error: Any) -> str:
+    if isinstance(error, CannotListenError):
+        why = getattr(error.socketError, "strerror", None) or error.socketError
+        return f"listen on {error.interface or '*'}:{error.port}: {why}"
+    return f"listen: {error}"
+
+
+def _address(port: IListeningPort) -> str:
+    host = port.getHost()
+    if isinstance(host, IPv4Address):
+        return f"{host.host}:{host.port}"
+    return f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else str(host)

@@ -1,0 +1,70 @@
+"""Clients that wait for an upstream: first come, first served.  Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, field
+
+__all__ = ["Place", "WaitingLine"]
+
+
+@define(eq=False)
+class Place:
+    """
+    One client's place in a line.
+
+    :ivar is_resting: it has just tried in vain, and is not called before the next round.
+    """
+
+    line: WaitingLine
+    call: Callable[[], None]
+    is_resting: bool = field(default=False, init=False)
+
+    def leave(self) -> None:
+        """Go away; harmless when the client was called, or has left before."""
+        self.line.leave(self)
+
+
+@define(eq=False)
+class WaitingLine:
+    """The clients that wait for an upstream of one pool."""
+
+    _places: deque[Place] = field(factory=deque, init=False)
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._places)
+
+    def join(self, call: Callable[[], None]) -> Place:
+        """
+        Wait at the end of the line.
+
+        :param call: called once, when it is this client's turn; by then it has left.
+        """
+        place = Place(self, call)
+        self._places.append(place)
+        return place
+
+    def come_back(self, place: Place) -> None:
+        """Wait again, at the front: who was called and had no luck does not lose its place."""
+        place.is_resting = True
+        self._places.appendleft(place)
+
+    def leave(self, place: Place) -> None:
+        """Take a place out, wherever it is; one that is not there any more is let be."""
+        if place in self._places:
+            self._places.remove(place)
+
+    def begin_round(self) -> None:
+        """Let those be called again who have tried in vain."""
+        for place in self._places:
+            place.is_resting = False
+
+    def call_next(self) -> bool:
+        """Call the first in the line; False when nobody may be called now."""
+        if not self._places or self._places[0].is_resting:
+            return False
+        self._places.popleft().call()
+        return True

@@ -1,0 +1,252 @@
+"""Closing many sessions without hurting anybody: one after the other, and never all at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from wsrelay.config.model import Rate
+from wsrelay.log import Logger
+from wsrelay.relay.session import Session
+
+log = Logger()
+
+GRACE: Final = 1.0
+"""Seconds for aborted sessions to be over; a turn of the reactor is enough."""
+
+JITTER: Final = 0.25
+"""How far the time between two closes may be off, as a part of it."""
+
+
+class Choice(Protocol):
+    """What a `Closing` closes, in which order."""
+
+    @property
+    def left(self) -> int:
+        """How many are still to be closed."""
+
+    spared: int
+    """How many need not be closed after all."""
+
+    def begin(self, sessions: Iterable[Session]) -> None:
+        """Learn of all sessions, once."""
+
+    def next(self) -> Session | None:
+        """Return the next one to close, which is not counted any more; None: none is left."""
+
+    def opened(self, session: Session) -> bool:
+        """Learn of a session that opened since; return whether it is to be closed, too."""
+
+    def ended(self, session: Session) -> None:
+        """Learn of a session's end."""
+
+
+@define(eq=False)
+class Chosen:
+    """
+    Every session that is wanted, in random order.
+
+    So the clients of one upstream do not all come back together.
+    """
+
+    wants: Callable[[Session], bool]
+    spared: int = field(default=0, init=False)
+    _queue: dict[Session, None] = field(factory=dict, init=False)
+
+    @property
+    def left(self) -> int:
+        """How many are in the queue."""
+        return len(self._queue)
+
+    def begin(self, sessions: Iterable[Session]) -> None:
+        """Shuffle them."""
+        wanted = [each for each in sessions if self.wants(each)]
+        random.shuffle(wanted)
+        self._queue.update(dict.fromkeys(wanted))
+
+    def next(self) -> Session | None:
+        """Return one after the other."""
+        session = next(iter(self._queue), None)
+        if session is not None:
+            del self._queue[session]
+        return session
+
+    def opened(self, session: Session) -> bool:
+        """Take it, if it is wanted, as the last."""
+        if self.wants(session):
+            self._queue[session] = None
+        return session in self._queue
+
+    def ended(self, session: Session) -> None:
+        """Take it out."""
+        self._queue.pop(session, None)
+
+
+@frozen
+class Terms:
+    """
+    How sessions are closed.
+
+    :param what: whose they are: ``upstream chat/a``.
+    :param reason: what their peers read in the close frame.
+    :param why: one word for the log: ``drain``, ``removed``, ``rebalance`` …
+    :param timeout: seconds until the last is closed; 0: all at once; None: *rate* says.
+    :param rate: at most so many; what is left after *timeout* is closed at once.
+    :param code: the close code; None: that of each session's route.
+    """
+
+    what: str
+    reason: str
+    why: str
+    timeout: float | None = None
+    rate: Rate | None = None
+    code: int | None = None
+
+
+@define(eq=False)
+class Closing:
+    """
+    Closes sessions in their turn, spread evenly over a time or at a rate.
+
+    A session that does not end by itself is aborted its ``close_timeout`` after the
+    last one was closed.  *done* fires when no chosen session is left.
+    """
+
+    reactor: Any
+    terms: Terms
+    choice: Choice
+    total: int = field(default=0, init=False)
+    done: Deferred[None] = field(factory=Deferred, init=False)
+    began_at: float = field(init=False)
+    ended_at: float | None = field(default=None, init=False)
+    _closing: set[Session] = field(factory=set, init=False)
+    _patience: float = field(default=0.0, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+
+    def begin(self, sessions: Iterable[Session]) -> Deferred[None]:
+        """Close the first, and plan for the others."""
+        self.began_at = self.reactor.seconds()
+        self.choice.begin(list(sessions))
+        self.total = self.choice.left
+        self._step()
+        return self.done
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to its end, or was called off."""
+        return self.ended_at is not None
+
+    @property
+    def closed(self) -> int:
+        """How many were told to close, or ended before."""
+        return self.total - self.choice.spared - self.choice.left
+
+    @property
+    def left(self) -> int:
+        """How many chosen sessions are still there."""
+        return self.choice.left + len(self._closing)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began, until it ended."""
+        until = self.reactor.seconds() if self.ended_at is None else self.ended_at
+        return float(until - self.began_at)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the last session is closed at the latest; None: nobody knows."""
+        if self.terms.timeout is None:
+            return None
+        return max(self.terms.timeout - self.elapsed, 0.0)
+
+    def session_opened(self, session: Session) -> bool:
+        """Learn of a new session; return whether it is among those that are closed."""
+        if self.is_over or not self.choice.opened(session):
+            return False
+        self.total += 1
+        if self.choice.left == 1:  # there is no turn planned
+            self._step()
+        return True
+
+    def session_ended(self, session: Session) -> None:
+        """Learn of a session's end."""
+        self._closing.discard(session)
+        self.choice.ended(session)
+        if not self.left:
+            self.stop()
+
+    def stop(self) -> None:
+        """Close no more; those that are told already end as they do."""
+        if not self.is_over:
+            self.ended_at = self.reactor.seconds()
+            self._stop_timer()
+            self.done.callback(None)
+
+    def hurry(self) -> None:
+        """End everything now: somebody is in a hurry, or time is over."""
+        while (session := self.choice.next()) is not None:
+            self._closing.add(session)
+        if self._closing:
+            log.warn(
+                "{what}: aborting {count} sessions", what=self.terms.what, count=len(self._closing)
+            )
+        for session in list(self._closing):
+            session.abort()
+        if self._closing:
+            self._after(GRACE, self.stop)  # their ends come before, a turn from now
+        else:
+            self.stop()
+
+    def _step(self) -> None:
+        """Close the sessions whose turn it is, and plan the next turn."""
+        elapsed = self.reactor.seconds() - self.began_at
+        # At least one: a timer may come a little early.
+        due = max(self._due(elapsed), self.closed + 1)
+        while self.closed < due and (session := self.choice.next()) is not None:
+            self._close(session)
+        if self.choice.left:
+            self._after(self._pause(elapsed), self._step)
+        elif self._closing:
+            self._after(self._patience, self.hurry)
+        else:
+            self.stop()
+
+    def _close(self, session: Session) -> None:
+        self._closing.add(session)
+        self._patience = max(self._patience, session.route.close_timeout)
+        code = session.route.drain_close_code if self.terms.code is None else self.terms.code
+        session.close(code, self.terms.reason, self.terms.why)
+
+    def _due(self, elapsed: float) -> int:
+        """Say how many should be closed by now."""
+        timeout, rate = self.terms.timeout, self.terms.rate
+        if timeout is not None and elapsed >= timeout:
+            return self.total
+        if rate is not None:
+            return int(elapsed * rate.per_second) + (rate.burst or 1)
+        assert timeout is not None
+        return int(elapsed / timeout * self.total) + 1
+
+    def _pause(self, elapsed: float) -> float:
+        """Say how long to wait until the next is due."""
+        timeout, rate = self.terms.timeout, self.terms.rate
+        if rate is not None:
+            at = (self.closed - (rate.burst or 1) + 1) / rate.per_second
+        else:
+            assert timeout is not None
+            at = self.closed * timeout / self.total
+        pause = (at - elapsed) * random.uniform(1 - JITTER, 1 + JITTER)
+        return pause if timeout is None else min(pause, timeout - elapsed)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self.reactor.callLater(max(seconds, 0.0), action)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

@@ -1,0 +1,169 @@
+"""What is being drained: the relay, pools, upstreams; and how far each is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, evolve, field
+
+from wsrelay.config.model import OnLoss, Rate
+from wsrelay.log import Logger
+from wsrelay.pools.pool import Pool
+from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.closing import Choice, Chosen, Closing, Terms
+from wsrelay.relay.levelling import Levelling
+from wsrelay.relay.session import Session
+from wsrelay.wire import close
+
+if TYPE_CHECKING:
+    from wsrelay.relay.relay import Relay
+
+log = Logger()
+
+KEPT: Final = 20
+"""Closings that are over and still shown."""
+
+STOPPING: Final = "the relay is stopping"
+
+
+@define(eq=False)
+class Drains:
+    """
+    The closings of one relay.
+
+    Each has a key, what it is about: a later one for the same takes the earlier one's place.
+    """
+
+    relay: Relay
+    running: dict[object, Closing] = field(factory=dict, init=False)
+    over: dict[object, Closing] = field(factory=dict, init=False)
+
+    # what is drained
+
+    def drain_relay(self) -> Closing:
+        """
+        Let nobody new in, and close every session.
+
+        Whoever is not answered yet is refused.
+        """
+        relay = self.relay
+        relay.is_draining = True
+        for opening in list(relay.openings):
+            opening.refuse(503, "The relay is stopping; connect again.", "draining")
+        return self._begin(relay, self._terms("relay", STOPPING, "drain"), Chosen(lambda _: True))
+
+    def undrain_relay(self) -> None:
+        """Let clients in again; sessions that are not closed yet stay."""
+        self.relay.is_draining = False
+        self.stop(self.relay)
+
+    def drain_pool(self, pool: Pool) -> Closing:
+        """Close the sessions of a pool; the states of its upstreams are the caller's."""
+        members = {*pool.upstreams, *pool.gone}
+        terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain")
+        return self._begin(pool, terms, Chosen(lambda each: each.upstream in members))
+
+    def drain_upstream(self, pool: Pool, upstream: Upstream) -> Closing:
+        """Close the sessions of an upstream; its state is the caller's."""
+        terms = self._terms(_name(pool, upstream), "the upstream is drained", "drain")
+        return self._begin(upstream, terms, Chosen(lambda each: each.upstream is upstream))
+
+    def rebalance(self, pool: Pool, rate: Rate) -> Closing:
+        """Close sessions of the fullest upstreams of a pool until they are level."""
+        terms = Terms(f"pool {pool.name}", "the pool is rebalanced", "rebalance", None, rate)
+        return self._begin(("rebalance", pool), terms, Levelling(pool))
+
+    def lose(self, pool: Pool, upstream: Upstream, how: OnLoss, why: str) -> None:
+        """
+        Do what a pool says about the sessions of an upstream that is down or gone.
+
+        :param why: ``down`` or ``removed``.
+        """
+        if how == "keep" or not upstream.sessions:
+            return
+        terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
+        if how == "close":
+            terms = evolve(terms, timeout=0.0, rate=None, code=close.SERVICE_RESTART)
+        self._begin(upstream, terms, Chosen(lambda each: each.upstream is upstream))
+
+    def lose_route(self, name: str, pool: Pool) -> None:
+        """Drain the sessions of a route that is not there any more, as ``on_removed`` says."""
+        if pool.config.on_removed != "keep":
+            terms = self._terms(f"route {name}", "the route is removed", "removed")
+            wants: Callable[[Session], bool] = lambda each: each.route.name == name  # noqa: E731
+            self._begin(("route", name), terms, Chosen(wants))
+
+    # how far it is
+
+    def stop(self, key: object) -> None:
+        """Call a closing off."""
+        if key in self.running:
+            self.running[key].stop()
+
+    def hurry(self) -> None:
+        """End the drain of the relay at once, if there is one."""
+        if self.relay in self.running:
+            self.running[self.relay].hurry()
+
+    def find(self, key: object) -> Closing | None:
+        """Return the closing about *key*, one that is over too, or None."""
+        return self.running.get(key) or self.over.get(key)
+
+    def session_opened(self, session: Session) -> None:
+        """Close a session, too, whose handshake was under way when a closing began."""
+        taken = [each.session_opened(session) for each in list(self.running.values())]
+        upstream = session.upstream
+        if not any(taken) and (upstream.state == "drain" or upstream.source == "gone"):
+            session.close(session.route.drain_close_code, "the upstream is drained", "drain")
+
+    def session_ended(self, session: Session) -> None:
+        """Tell the closings of a session's end."""
+        for each in list(self.running.values()):
+            each.session_ended(session)
+
+    def _terms(self, what: str, reason: str, why: str) -> Terms:
+        config = self.relay.config
+        return Terms(what, reason, why, config.drain_timeout, config.drain_rate)
+
+    def _begin(self, key: object, terms: Terms, choice: Choice) -> Closing:
+        self.stop(key)
+        closing = self.running[key] = Closing(self.relay.reactor, terms, choice)
+        closing.done.addCallback(lambda _: self._ended(key, closing))
+        closing.begin(self.relay.sessions.values())
+        if closing.total:
+            log.info("{pace}", pace=_pace(closing))
+        return closing
+
+    def _ended(self, key: object, closing: Closing) -> None:
+        if self.running.get(key) is closing:
+            del self.running[key]
+        self.over.pop(key, None)
+        self.over[key] = closing
+        for old in list(self.over)[:-KEPT]:
+            del self.over[old]
+        if closing.total:
+            log.info(
+                "{what}: {closed} of {total} sessions closed in {seconds:.1f} seconds ({why})",
+                what=closing.terms.what,
+                closed=closing.closed,
+                total=closing.total,
+                seconds=closing.elapsed,
+                why=closing.terms.why,
+            )
+
+
+def _name(pool: Pool, upstream: Upstream) -> str:
+    return f"upstream {pool.name}/{upstream.name}"
+
+
+def _pace(closing: Closing) -> str:
+    """Say how the sessions of a closing will end."""
+    terms, rate = closing.terms, closing.terms.rate
+    text = f"{terms.what}: closing {closing.total} sessions ({terms.why})"
+    if rate is None:
+        return f"{text} over {terms.timeout:g} seconds"
+    text += f" at {rate.per_second:g} a second"
+    if terms.timeout is not None and closing.total / rate.per_second > terms.timeout:
+        text += f", and what is left after {terms.timeout:g} seconds at once"
+    return text

@@ -1,0 +1,83 @@
+"""Which sessions to close so that the upstreams of a pool carry what is fair."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from math import ceil
+
+from attrs import define, field
+
+from wsrelay.pools.pool import Pool
+from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.session import Session
+
+
+@define(eq=False)
+class Levelling:
+    """
+    Sessions of the fullest upstreams, until no upstream has more than its share.
+
+    A share is by weight, of all sessions of the pool, among the upstreams that may take
+    new ones.  Clients that come back go where the balancer sends them; so no more
+    sessions are closed than stood above the shares at the beginning.
+    """
+
+    pool: Pool
+    _sessions: dict[Upstream, list[Session]] = field(factory=dict, init=False)
+    _closed: dict[Upstream, list[Session]] = field(factory=dict, init=False)
+    left: int = field(default=0, init=False)
+    """How many sessions may still be closed."""
+    spared: int = field(default=0, init=False)
+    """How many need not be closed after all: it was level sooner than planned."""
+
+    def begin(self, sessions: Iterable[Session]) -> None:
+        """Sort them by upstream, and count those above the shares."""
+        for upstream in self._takers():
+            self._sessions[upstream] = []
+        for session in sessions:
+            if session.upstream in self._sessions and not session.is_ending:
+                self._sessions[session.upstream].append(session)
+        for each in self._sessions.values():
+            random.shuffle(each)
+        self.left = sum(max(self._excess(each), 0) for each in self._sessions)
+
+    def next(self) -> Session | None:
+        """Return a session of the upstream that is farthest above its share."""
+        fullest = max(self._sessions, key=self._excess, default=None)
+        if fullest is None or self.left <= 0 or self._excess(fullest) <= 0:
+            self._spare()
+            return None
+        while self._sessions[fullest]:
+            session = self._sessions[fullest].pop()
+            if not session.is_ending:
+                self.left -= 1
+                self._closed.setdefault(fullest, []).append(session)
+                return session
+        self._spare()
+        return None
+
+    def _spare(self) -> None:
+        self.spared += self.left
+        self.left = 0
+
+    def opened(self, session: Session) -> bool:
+        """Leave new sessions where they are."""
+        return False
+
+    def ended(self, session: Session) -> None:
+        """Need nothing: the upstream's count says it."""
+
+    def _takers(self) -> list[Upstream]:
+        up = [each for each in self.pool.upstreams if each.state == "ready" and not each.looks_down]
+        return [each for each in up if not each.backup] or up
+
+    def _excess(self, upstream: Upstream) -> int:
+        """Say how many sessions an upstream has above its share, those that end not counted."""
+        takers = self._takers()
+        if upstream not in takers:
+            return 0
+        share = sum(each.sessions for each in takers) * upstream.weight
+        ending = [each for each in self._closed.get(upstream, ()) if not each.is_over]
+        self._closed[upstream] = ending
+        return upstream.sessions - len(ending) - ceil(share / sum(each.weight for each in takers))

@@ -1,0 +1,148 @@
+"""
+A new configuration for a relay that runs: prepared first, then put in place at once.
+
+What may fail is done by `prepare`, which changes nothing; `Prepared.apply` cannot fail.
+Values are compared, and only what differs is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, fields, frozen
+
+from wsrelay.config.model import PoolConfig, RelayConfig, RouteConfig, UpstreamConfig
+from wsrelay.interfaces import IBalancer
+from wsrelay.plugins import make_balancer
+from wsrelay.pools.choosing import announce, make_pool
+from wsrelay.pools.pool import MemberChanges, Pool
+from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.relay import Relay, routes_for
+from wsrelay.relay.upstream import Dialer
+
+__all__ = ["Prepared", "differences", "prepare"]
+
+
+def differences(old: Any, new: Any, *, but: frozenset[str] = frozenset()) -> list[str]:
+    """Return the names of the fields in which two objects of one class differ."""
+    names = [each.name for each in fields(type(new)) if each.name not in but]
+    return [name for name in names if getattr(old, name) != getattr(new, name)]
+
+
+@frozen
+class _PoolChange:
+    """A pool that stays, with what was made for its new configuration."""
+
+    pool: Pool
+    config: PoolConfig
+    balancer: IBalancer | None  # None: the old one stays
+    dialers: Mapping[tuple[str, str], Dialer]  # by name and URL
+
+    def apply(self, relay: Relay) -> list[str]:
+        """Put it in place; return what changed, in words."""
+        pool, old = self.pool, self.pool.config
+        before = {each.name: each for each in pool.upstreams}
+        weights = {each: each.weight for each in pool.upstreams}
+        if self.balancer is not None:
+            pool.balancer = self.balancer
+        changes = pool.update(self.config) if old != self.config else MemberChanges()
+        for upstream in pool.upstreams:
+            dialer = self.dialers.get((upstream.name, upstream.url))
+            if dialer is not None:
+                relay.dialers[upstream] = dialer
+        if self.balancer is not None and not changes:
+            announce(pool)
+        relay.members_changed(pool, changes)
+        if old != self.config and not changes:
+            relay.on_members(pool)
+        names = differences(old, self.config, but=frozenset({"upstreams"}))
+        lines = [f"{', '.join(names)} changed"] if names else []
+        lines += [f"upstream {each.name} added" for each in changes.added]
+        lines += [f"upstream {each.name} removed" for each in changes.removed]
+        for each in changes.changed:
+            was = weights.get(before[each.name], each.weight)
+            weight = f" (weight {was} to {each.weight})" if was != each.weight else ""
+            lines.append(f"upstream {each.name} changed{weight}")
+        return [f"pool {pool.name}: {line}" for line in lines]
+
+
+@define
+class Prepared:
+    """A configuration whose parts are made, but not yet in use."""
+
+    relay: Relay
+    config: RelayConfig
+    added: list[tuple[Pool, Mapping[Upstream, Dialer]]]
+    kept: list[_PoolChange]
+
+    def apply(self) -> list[str]:
+        """Put it in place; return what changed, a sentence each."""
+        relay, config = self.relay, self.config
+        lines = []
+        for pool, dialers in self.added:
+            relay.add_pool(pool, dialers)
+            relay.on_members(pool)
+            lines.append(f"pool {pool.name} added")
+        for change in self.kept:
+            lines += change.apply(relay)
+        lines += self._apply_routes()
+        names = {each.name for each in config.pools}
+        for pool in [each for each in relay.pools.values() if each.name not in names]:
+            relay.remove_pool(pool)
+            lines.append(f"pool {pool.name} removed")
+        return lines
+
+    def _apply_routes(self) -> list[str]:
+        relay, new = self.relay, {each.name: each for each in self.config.routes}
+        old = {each.name: each for each in relay.config.routes}
+        relay.config = self.config
+        for listener in relay.listeners.values():
+            listener.routes = routes_for(listener.config.name, self.config)
+        for name in old.keys() - new.keys():
+            relay.drains.lose_route(name, relay.pools[old[name].pool])
+        return _route_words(old, new)
+
+
+def _route_words(old: Mapping[str, RouteConfig], new: Mapping[str, RouteConfig]) -> list[str]:
+    lines = [f"route {name} added" for name in new if name not in old]
+    lines += [f"route {name} removed" for name in old if name not in new]
+    for name in old.keys() & new.keys():
+        if names := differences(old[name], new[name]):
+            lines.append(f"route {name}: {', '.join(names)} changed")
+    return sorted(lines)
+
+
+def prepare(relay: Relay, config: RelayConfig) -> Prepared:
+    """
+    Make everything that a new configuration needs and the relay does not have yet.
+
+    :raises ValueError: a balancer or a TLS file cannot be used; nothing has changed.
+    """
+    prepared = Prepared(relay, config, [], [])
+    for each in config.pools:
+        pool = relay.pools.get(each.name)
+        if pool is None:
+            pool = make_pool(each, relay.reactor)
+            prepared.added.append((pool, relay.make_dialers(each, pool.upstreams)))
+        else:
+            prepared.kept.append(_prepare_kept(relay, pool, each))
+    return prepared
+
+
+def _prepare_kept(relay: Relay, pool: Pool, config: PoolConfig) -> _PoolChange:
+    balancer = None
+    if config.balancer != pool.config.balancer:
+        balancer = make_balancer(config.balancer, relay.reactor)
+    # TLS files may have changed although their names have not; so those are read again.
+    known: dict[tuple[str, str], UpstreamConfig] = {
+        (each.name, each.url): each
+        for each in (*(upstream.config for upstream in pool.upstreams), *config.upstreams)
+    }
+    here = {(each.name, each.url) for each in pool.upstreams}
+    dialers = {
+        key: Dialer(relay.reactor, each, config)
+        for key, each in known.items()
+        if each.scheme == "wss" or key not in here
+    }
+    return _PoolChange(pool, config, balancer, dialers)
