@@ -2,7 +2,7 @@
 
 from wsrelay.config.checks import Checks
 from wsrelay.config.errors import ConfigError, ConfigErrors, ConfigUnreadable
-from wsrelay.config.parsing import load, parse, short_form
+from wsrelay.config.parsing import load, load_admin, parse, short_form
 
 __all__ = [
     "Checks",
@@ -10,6 +10,7 @@ __all__ = [
     "ConfigErrors",
     "ConfigUnreadable",
     "load",
+    "load_admin",
     "parse",
     "short_form",
 ]

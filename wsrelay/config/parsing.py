@@ -11,15 +11,16 @@ from attrs import evolve
 
 from wsrelay.config.assemble import assemble
 from wsrelay.config.blocks import Block, Job, Setting
+from wsrelay.config.build import build_admin
 from wsrelay.config.checks import Checks
 from wsrelay.config.errors import ConfigErrors, ConfigUnreadable, Place
 from wsrelay.config.evaluate import evaluate, read_value
-from wsrelay.config.model import RelayConfig
+from wsrelay.config.model import AdminConfig, RelayConfig
 from wsrelay.config.options import Option
 from wsrelay.config.reader import read
 from wsrelay.config.table import KINDS
 
-__all__ = ["load", "parse", "short_form"]
+__all__ = ["load", "load_admin", "parse", "short_form"]
 
 
 def load(
@@ -34,14 +35,44 @@ def load(
     :raises ConfigErrors: the file is wrong.
     """
     file = called or os.fspath(path)
-    try:
-        text = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigUnreadable(f"{file}: cannot be read: {reason}") from None
+    text = _contents(path, file)
     # Not Path.is_file, which raises for a name too long or a folder that is closed to us.
     real = evolve(checks, file_exists=os.path.isfile)
     return parse(text, file, Path(path).absolute().parent, env, real)
+
+
+def load_admin(path: str | os.PathLike[str], env: Mapping[str, str]) -> AdminConfig | None:
+    """
+    Read ``[admin]`` of a file, for whoever wants to talk to the relay that runs with it.
+
+    What is wrong elsewhere in the file, or what only the relay's own environment has, is no
+    hindrance; nothing is checked but the values themselves.
+
+    :returns: None if it does not listen.
+    :raises ConfigUnreadable: the file cannot be read.
+    :raises ConfigErrors: ``[admin]`` is wrong.
+    """
+    file = os.fspath(path)
+    job = Job(file, Path(file).absolute().parent, env, Checks())
+
+    def report(line: int, section: str, option: str, message: str) -> None:
+        if section == "admin":
+            job.report(Place(file, line, section, option), message)
+
+    written = read(_decoded(_contents(file, file), file), report)
+    blocks = [evaluate(section, job) for section in written if section.header == "admin"]
+    admin = build_admin(blocks[0], job) if blocks and blocks[0] else None
+    if job.errors:
+        raise ConfigErrors(job.errors)
+    return admin
+
+
+def _contents(path: str | os.PathLike[str], file: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigUnreadable(f"{file}: cannot be read: {reason}") from None
 
 
 def parse(
