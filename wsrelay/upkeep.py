@@ -94,7 +94,16 @@ class Upkeep:
 
     def _check(self, upstream: Upstream) -> None:
         report = partial(self._report, upstream)
-        checker = Checker(self.reactor, upstream.config, self.pool.config, report)
+        try:
+            checker = Checker(self.reactor, upstream.config, self.pool.config, report)
+        except ValueError as error:
+            log.error(
+                "upstream {pool}/{upstream} cannot be checked: {why}",
+                pool=self.pool.name,
+                upstream=upstream.name,
+                why=error,
+            )
+            return
         self.checkers[upstream] = checker
         checker.start()
 
