@@ -1,8 +1,8 @@
 """
 The ``wsrelay`` command.
 
-Exit codes: 0, all well; 1, the configuration is wrong; 2, the file cannot be
-read, or the command line is wrong.
+Exit codes: 0, all well; 1, the configuration is wrong, or the relay refused; 2, the file
+cannot be read, or the command line is wrong; 3, the relay cannot be reached.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TextIO
 
 import wsrelay
 from wsrelay.config import ConfigErrors, ConfigUnreadable, load
+from wsrelay.operate.commands import add_commands, add_options, options_given
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         _print_anything(stream)
-    arguments = _parser().parse_args(argv)
+    parser = command_line()
+    arguments = parser.parse_args(argv)
+    if arguments.run is not _operate and (stray := options_given(arguments)):
+        parser.error(f"{stray[0]} is for the commands that talk to a running relay")
     code: int = arguments.run(arguments)
     return code
 
@@ -41,12 +45,15 @@ def _print_anything(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line; docs/commands.rst is made from it, too."""
     parser = argparse.ArgumentParser(
         prog="wsrelay",
         description="Help with a wsrelay service; the service itself is 'twistd wsrelay'.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"wsrelay {wsrelay.__version__}")
+    add_options(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="say what is wrong with a configuration file")
     check.add_argument("file", metavar="FILE", help="relay.ini")
@@ -54,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     for words, run in (("balancers", _balancers), ("discoveries", _discoveries)):
         listing = commands.add_parser(words, help=f"list the installed {words}")
         listing.set_defaults(run=run)
+    add_commands(commands, _operate)
     return parser
 
 
@@ -71,6 +79,12 @@ def _check(arguments: argparse.Namespace) -> int:
         return 1
     print(f"{arguments.file}: ok")
     return 0
+
+
+def _operate(arguments: argparse.Namespace) -> int:
+    from wsrelay.operate.run import run
+
+    return run(arguments)
 
 
 def _balancers(_arguments: argparse.Namespace) -> int:

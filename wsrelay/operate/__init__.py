@@ -1,0 +1,1 @@
+"""The ``wsrelay`` commands that steer a running relay, over its admin endpoint."""

@@ -1,0 +1,156 @@
+"""``wsrelay status``: the relay and its pools, once."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from wsrelay.operate.client import Client
+from wsrelay.operate.console import Console
+from wsrelay.operate.facts import Json, count, items, member, number, text
+from wsrelay.operate.table import Cell, Column, table
+from wsrelay.operate.text import Style
+from wsrelay.operate.units import milliseconds, some, span, whole
+
+__all__ = ["COLOURS", "progress", "show_status", "state_of", "status_lines"]
+
+COLOURS = {"up": "green", "ready": "green", "down": "red", "drain": "yellow", "gone": "yellow"}
+"""A state or a health -> what it is painted in."""
+
+_COLUMNS = (
+    Column("upstream", elastic=True),
+    Column("state"),
+    Column("health"),
+    Column("weight", right=True),
+    Column("sessions", right=True),
+    Column("handshakes", right=True),
+    Column("failures", right=True),
+    Column("rtt", right=True),
+    Column("last check", elastic=True),
+)
+
+
+def show_status(_options: Namespace, relay: Client, console: Console) -> int:
+    """Print the relay's status."""
+    status = relay.status()
+    if console.as_json:
+        console.document(status)
+    else:
+        console.lines(status_lines(status, console.style))
+    return 0
+
+
+def status_lines(status: Json, style: Style) -> list[str]:
+    """Lay the whole of status.json out."""
+    lines = [style.safe(line) for line in _head(status)]
+    lines[0] = style.paint(lines[0], "bold")
+    for pool in items(status, "pools"):
+        lines += ["", *_pool(pool, style)]
+    return lines
+
+
+def _head(status: Json) -> Iterator[str]:
+    ready = "ready" if status.get("ready") else f"not ready: {text(status, 'not_ready')}"
+    up = f"up {span(number(status, 'uptime_s'))} since {text(status, 'started')}"
+    yield f"wsrelay {text(status, 'version')}, pid {count(status, 'pid')}, {up}, {ready}"
+    yield ", ".join(filter(None, (text(status, "config"), text(status, "pump"))))
+    names = ("session", "connection", "opening", "handshake")
+    amounts = [some(count(status, f"{name}s"), name) for name in names]
+    yield ", ".join([*amounts, f"{count(status, 'refused')} refused"])
+    for listener in items(status, "listeners"):
+        tls = ", TLS" if listener.get("tls") else ""
+        yield f"listener {text(listener, 'name')}: {text(listener, 'address')}{tls}"
+    for route in items(status, "routes"):
+        yield _route(route)
+    yield from _reload(member(status, "last_reload"))
+    if drain := member(status, "drain"):
+        yield f"draining: {progress(drain)}"
+
+
+def _route(route: Json) -> str:
+    where = text(route, "host") + text(route, "path")
+    sessions = some(count(route, "sessions"), "session")
+    return f"route {text(route, 'name')}: {where} to pool {text(route, 'pool')}, {sessions}"
+
+
+def _reload(reload: Json) -> Iterator[str]:
+    if not reload:
+        return
+    what = "change" if reload.get("ok") else "error"
+    lines = reload.get(f"{what}s")
+    sentences = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
+    refused = "" if reload.get("ok") else "refused, "
+    yield f"last reload at {text(reload, 'at')}: {refused}{some(len(sentences), what)}"
+    for sentence in sentences:
+        yield f"  {sentence}"
+
+
+def _pool(pool: Json, style: Style) -> list[str]:
+    how = ", ".join(
+        filter(
+            None,
+            (
+                text(pool, "balancer"),
+                _said("sticky", pool, "sticky"),
+                _said("health check", pool, "health_check"),
+                _said("discovery", pool, "discover"),
+            ),
+        )
+    )
+    numbers = f"{some(count(pool, 'sessions'), 'session')}, queue {count(pool, 'queue')}"
+    title = style.fit(style.safe(f"pool {text(pool, 'name')} ({how}): {numbers}"))
+    upstreams = items(pool, "upstreams")
+    lines = [style.paint(title, "bold")]
+    rows = [_row(each) for each in upstreams]
+    lines += table(_COLUMNS, rows, style, "  ") if rows else ["  no upstreams"]
+    under_way = [(pool, "drain", "draining"), (pool, "rebalance", "rebalancing")]
+    under_way += [(each, "drain", f"draining {text(each, 'name')}") for each in upstreams]
+    for subject, key, word in under_way:
+        if facts := member(subject, key):
+            lines.append(style.safe(f"  {word}: {progress(facts)}"))
+    return lines
+
+
+def _said(what: str, facts: Json, key: str) -> str:
+    said = text(facts, key)
+    return said and f"{what} {said}"
+
+
+def _row(upstream: Json) -> list[Cell]:
+    state, health = state_of(upstream), text(upstream, "health")
+    since = number(upstream, "health_s")
+    most = number(upstream, "max_connections")
+    sessions = whole(number(upstream, "sessions"))
+    cells = (
+        Cell(text(upstream, "name")),
+        Cell(state + (", backup" if upstream.get("backup") else ""), COLOURS.get(state, "")),
+        Cell(health if since is None else f"{health} {span(since)}", COLOURS.get(health, "")),
+        Cell(whole(number(upstream, "weight"))),
+        Cell(sessions if most is None else f"{sessions}/{whole(most)}"),
+        Cell(whole(number(upstream, "handshakes"))),
+        Cell(whole(number(upstream, "failures"))),
+        Cell(milliseconds(number(upstream, "rtt_ms"))),
+        _last_check(upstream),
+    )
+    return list(cells)
+
+
+def state_of(upstream: Json) -> str:
+    """Return ready, drain, down, or gone for one that only its sessions keep."""
+    return "gone" if text(upstream, "source") == "gone" else text(upstream, "state")
+
+
+def _last_check(upstream: Json) -> Cell:
+    check = member(upstream, "check")
+    if check:
+        return Cell(text(check, "what"), "" if check.get("ok") else "red")
+    return Cell(text(upstream, "last_problem"))
+
+
+def progress(facts: Json) -> str:
+    """Say how far a drain or a rebalancing is."""
+    closed = f"{count(facts, 'closed')} of {some(count(facts, 'total'), 'session')} closed"
+    deadline = number(facts, "deadline_s")
+    rest = "" if deadline is None else f", at most {span(deadline)} to go"
+    left = f"{count(facts, 'left')} left, {span(number(facts, 'elapsed_s'))} gone"
+    return f"{closed}, {left}" + ("" if facts.get("done") else rest)
