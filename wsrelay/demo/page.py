@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
@@ -15,9 +12,9 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from typing_extensions import override
 
-__all__ = ["content_security_policy", "make_site"]
+from wsrelay.page import content_security_policy
 
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+__all__ = ["make_site"]
 
 
 def make_site(relay_url: str, upstreams: Sequence[str]) -> Site:
@@ -39,30 +36,6 @@ def make_site(relay_url: str, upstreams: Sequence[str]) -> Site:
     site = Site(root)
     site.noisy = False
     return site
-
-
-def content_security_policy(html: str, relay_url: str) -> str:
-    """
-    Let the page run its own script and style and reach the relay, and nothing else.
-
-    :param html: the page; its script and style elements have no attributes.
-    """
-    sources: dict[str, list[str]] = {"script": [], "style": []}
-    for element, text in _INLINE.findall(html):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        sources[element].append(f"'sha256-{digest}'")
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {' '.join(sources['script'])}",
-            f"style-src {' '.join(sources['style'])}",
-            f"connect-src 'self' {relay_url}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
 
 
 class _Place(Resource):
