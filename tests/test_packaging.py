@@ -127,7 +127,9 @@ def test_the_wheel_has_what_it_needs_and_nothing_of_twisted(wheel: Path) -> None
     assert [name for name in names if name.startswith("twisted/")] == [
         "twisted/plugins/wsrelay_plugin.py"
     ]
-    assert {"wsrelay/py.typed", "wsrelay/demo/page.html"} <= set(names)
+    assert {"wsrelay/py.typed", "wsrelay/admin/dashboard.html", "wsrelay/demo/page.html"} <= set(
+        names
+    )
     assert not [name for name in names if name.startswith("tests")]
 
 
