@@ -165,7 +165,7 @@ def test_whatever_happens_the_sums_are_right_and_never_go_back(
             }
             assert all(seen[route] <= now[route] <= moved[route] for route in now)
             seen = now
-    clock.advance(KEPT_FOR)
+    clock.advance(2 * KEPT_FOR)
     passed = traffic.collect(live)
     sums = {name: each.client_messages for name, each in passed.routes.items()}
     assert {name: sums.get(name, 0) for name in moved} == moved
