@@ -1,0 +1,94 @@
+"""The metrics by name: what kind each is, what it says, and its labels."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from attrs import frozen
+
+
+@frozen
+class Family:
+    """One name of the metrics page."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+FAMILIES: Final = {
+    "wsrelay_handshakes_total": Family(
+        "counter",
+        "Opening handshakes that are over, by the status of the answer; 499: the client left "
+        "before. Route, pool and upstream are empty where it did not get that far.",
+        ("listener", "route", "pool", "upstream", "status"),
+    ),
+    "wsrelay_handshake_seconds": Family(
+        "histogram",
+        "Time of opening handshakes: until the request was there (request), in the pool's queue "
+        "(queue), until the upstream was connected (connect), until it answered (answer), and as "
+        "a whole, of those that an upstream was asked for (total).",
+        ("phase",),
+    ),
+    "wsrelay_rejected_total": Family(
+        "counter", "Clients that the relay itself refused, by its reason.", ("reason",)
+    ),
+    "wsrelay_retries_total": Family(
+        "counter",
+        "Handshakes for which another upstream was tried after one had failed.",
+        ("pool",),
+    ),
+    "wsrelay_sessions": Family("gauge", "Sessions at the moment.", ("route", "pool", "upstream")),
+    "wsrelay_session_seconds": Family("histogram", "How long sessions lasted that have ended."),
+    "wsrelay_closes_total": Family(
+        "counter",
+        "Sessions that ended, by close code (1005: a close frame without one, 1006: a lost "
+        "connection, other: rare ones that peers chose) and by who ended it: client, upstream, "
+        "or relay and why.",
+        ("route", "code", "initiator"),
+    ),
+    "wsrelay_messages_total": Family(
+        "counter",
+        "Complete data messages; direction up is from the client.",
+        ("route", "direction", "type"),
+    ),
+    "wsrelay_bytes_total": Family(
+        "counter",
+        "Payload bytes of data frames as they were on the wire; direction up is from the client.",
+        ("route", "direction"),
+    ),
+    "wsrelay_pauses_total": Family(
+        "counter",
+        "How often a leg was not read any more because the other one took no more.",
+        ("leg",),
+    ),
+    "wsrelay_buffered_bytes": Family(
+        "gauge", "Bytes that wait in the relay, unsent or as the beginning of a frame."
+    ),
+    "wsrelay_pings_total": Family(
+        "counter",
+        "The relay's own pings: answered, or late, which ends the session.",
+        ("leg", "result"),
+    ),
+    "wsrelay_ping_rtt_seconds": Family(
+        "histogram", "Time from a ping of the relay's own to its pong.", ("leg",)
+    ),
+    "wsrelay_upstream_up": Family(
+        "gauge", "1, or 0 for an upstream that looks down.", ("pool", "upstream")
+    ),
+    "wsrelay_upstream_weight": Family(
+        "gauge", "The upstream's weight as it is now.", ("pool", "upstream")
+    ),
+    "wsrelay_health_transitions_total": Family(
+        "counter", "How often an upstream's health became up or down.", ("pool", "upstream", "to")
+    ),
+    "wsrelay_queue_length": Family("gauge", "Clients that wait for an upstream.", ("pool",)),
+    "wsrelay_draining": Family("gauge", "1 while the relay as a whole drains, else 0."),
+    "wsrelay_reloads_total": Family(
+        "counter", "Reloads of the configuration, by result: ok or refused.", ("result",)
+    ),
+    "wsrelay_reactor_lag_seconds": Family(
+        "gauge", "The largest delay of a timer in the last five to ten seconds."
+    ),
+    "wsrelay_open_fds": Family("gauge", "Open file descriptors of the process."),
+}
