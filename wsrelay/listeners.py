@@ -145,7 +145,7 @@ class Listeners(MultiService):
         old = socket.config
         socket.config = socket.listener.config = config
         socket.service.label = f"listener {config.name}"
-        socket.service.front.factory = self._factory(socket.listener, contexts)
+        socket.service.front.go_over(self._factory(socket.listener, contexts))
         if old.backlog != config.backlog:
             socket.service.set_backlog(config.backlog)
         if old.name != config.name:

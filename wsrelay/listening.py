@@ -37,6 +37,25 @@ class Front(Factory):
     factory: IProtocolFactory
 
     @override
+    def logPrefix(self) -> str:
+        return "wsrelay"
+
+    @override
+    def startFactory(self) -> None:
+        self.factory.doStart()
+
+    @override
+    def stopFactory(self) -> None:
+        self.factory.doStop()
+
+    def go_over(self, factory: IProtocolFactory) -> None:
+        """Let *factory* make the connections from now on."""
+        old, self.factory = self.factory, factory
+        if self.numPorts:
+            factory.doStart()
+            old.doStop()
+
+    @override
     def buildProtocol(self, addr: IAddress | None) -> Any:
         return self.factory.buildProtocol(addr)  # type: ignore[arg-type]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 from twisted.application.service import MultiService
@@ -16,16 +16,19 @@ from typing_extensions import override
 from wsrelay import __version__
 from wsrelay.config.errors import ConfigErrors, ConfigUnreadable
 from wsrelay.config.model import LogConfig, RelayConfig
-from wsrelay.listeners import Listeners, contexts_of
+from wsrelay.listeners import Contexts, Listeners, contexts_of
 from wsrelay.listening import CannotStartError
 from wsrelay.log import Logger, set_level
 from wsrelay.observe.access_log import AccessLog, NoLog, make_access_log
 from wsrelay.pools.pool import Pool
-from wsrelay.relay.facts import Observer, Several
+from wsrelay.relay.facts import Several
 from wsrelay.relay.pumps import choose_pumps
 from wsrelay.relay.reconfigure import prepare
 from wsrelay.relay.relay import Relay
 from wsrelay.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from wsrelay.admin.desk import Desk
 
 __all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
@@ -93,6 +96,7 @@ class RelayService(MultiService):
         self._tick: IDelayedCall | None = None
         self.access_log = make_access_log(config.log, to_stdout=to_stdout)
         self.observers = Several((self.access_log,))
+        self.desk: Desk | None = None
         self.relay = Relay(config, reactor, self.observers, self.pumps.make)
         self.relay.on_members = self._pool_changed
         self.upkeeps: dict[Pool, Upkeep] = {}
@@ -101,16 +105,13 @@ class RelayService(MultiService):
         for listener in config.listeners:
             self.listeners.add(listener, contexts)
         self.listeners.setServiceParent(self)
+        if config.admin is not None:
+            self._need_desk()
 
     @property
     def ports(self) -> dict[str, IListeningPort]:
         """The bound ports by listener name; port 0 in relay.ini becomes a real one here."""
         return self.listeners.ports
-
-    @property
-    def more_observers(self) -> tuple[Observer, ...]:
-        """Who else wants to know of every client, but for the access log."""
-        return ()
 
     # starting and stopping
 
@@ -126,6 +127,8 @@ class RelayService(MultiService):
         except OSError as error:
             raise CannotStartError(f"the access log cannot be opened: {error}") from error
         super().privilegedStartService()
+        if self.desk is not None and self.config.admin is not None:
+            self.desk.bind(self.config.admin)
 
     @override
     def startService(self) -> None:
@@ -133,6 +136,8 @@ class RelayService(MultiService):
         self.relay.is_draining = False
         self.pumps.open()
         super().startService()
+        if self.desk is not None:
+            self.desk.start()
         for pool in self.relay.pools.values():
             self._pool_changed(pool)
         self._plan_tick()
@@ -159,6 +164,9 @@ class RelayService(MultiService):
         stopped: Deferred[Any] = gatherResults([super().stopService(), drained], consumeErrors=True)
         # One turn later, so that the last answers are written before the process ends.
         stopped.addBoth(lambda result: deferLater(self._reactor, 0, self._stopped, result))
+        if self.desk is not None:  # until then an operator could look on
+            desk = self.desk
+            stopped.addCallback(lambda _: desk.stop())
         return stopped
 
     def _drained(self) -> Deferred[None]:
@@ -175,6 +183,15 @@ class RelayService(MultiService):
     def hurry(self) -> None:
         """Stop at once, when stopping has begun already."""
         self.relay.drains.hurry()
+
+    def _need_desk(self) -> Desk:
+        """Make what the admin endpoint needs, and let it count from now on."""
+        from wsrelay.admin.desk import Desk  # only who has an admin endpoint needs all that
+
+        if self.desk is None:
+            self.desk = Desk(self, self._reactor)
+            self.observers.observers = (self.access_log, *self.desk.observers)
+        return self.desk
 
     # pools
 
@@ -234,14 +251,19 @@ class RelayService(MultiService):
         try:
             lines = await self._change_to(self._read())
         except ReloadRefused as refused:
-            self.last_reload = Reload(time.time(), errors=tuple(refused.errors))
+            self._note(Reload(time.time(), errors=tuple(refused.errors)))
             for line in refused.errors:
                 log.error("reload refused: {line}", line=line)
             raise
-        self.last_reload = Reload(time.time(), changes=tuple(lines))
+        self._note(Reload(time.time(), changes=tuple(lines)))
         for line in lines or ["nothing changed"]:
             log.info("reload: {line}", line=line)
         return lines
+
+    def _note(self, reload: Reload) -> None:
+        self.last_reload = reload
+        if self.desk is not None:
+            self.desk.metrics.reloaded("refused" if reload.errors else "ok")
 
     def _read(self) -> RelayConfig:
         if self._load is None:
@@ -266,7 +288,7 @@ class RelayService(MultiService):
             if config.data_path != self.config.data_path:
                 pumps = choose_pumps(config.data_path, self._reactor)
                 pumps.open()
-            lines = await self.listeners.change(config.listeners, contexts)
+            lines = await self._change_doors(config, contexts)
         except (ValueError, OSError, CannotStartError) as error:
             if access_log is not None:
                 access_log.close()
@@ -278,13 +300,36 @@ class RelayService(MultiService):
             self._pool_changed(pool)
         return lines
 
+    async def _change_doors(self, config: RelayConfig, contexts: Contexts) -> list[str]:
+        """
+        Open, close or alter the admin endpoint and the listeners.
+
+        :raises CannotStartError: both are as they were.
+        """
+        lines = await self._change_desk(config)
+        try:
+            return lines + await self.listeners.change(config.listeners, contexts)
+        except CannotStartError:
+            await self._change_desk(self.config)
+            raise
+
+    async def _change_desk(self, config: RelayConfig) -> list[str]:
+        if self.desk is None and config.admin is None:
+            return []
+        is_new = self.desk is None
+        desk = self._need_desk()
+        if is_new:
+            desk.start()
+        return await desk.change(config.admin)
+
     def _change_rest(self, config: RelayConfig, access_log: AccessLog | NoLog | None) -> list[str]:
         """Take over what stands in no section with a name."""
         lines, old, self.config = [], self.config, config
         if access_log is not None:
             self.access_log.close()
             self.access_log = access_log
-            self.observers.observers = (access_log, *self.more_observers)
+            more = () if self.desk is None else self.desk.observers
+            self.observers.observers = (access_log, *more)
         elif isinstance(self.access_log, AccessLog):
             self.access_log.config = config.log
         if old.log != config.log:

@@ -16,13 +16,15 @@ from typing_extensions import override
 from wsrelay.checks import make_checks
 from wsrelay.config import ConfigErrors, ConfigUnreadable, load, short_form
 from wsrelay.config.model import (
+    AdminConfig,
+    HealthCheckConfig,
     ListenerConfig,
     PoolConfig,
     RelayConfig,
     RouteConfig,
     UpstreamConfig,
 )
-from wsrelay.demo.service import PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
+from wsrelay.demo.service import DASHBOARD_PORT, PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
 from wsrelay.log import Logger, write_stdout
 from wsrelay.plugins import find_balancers
 from wsrelay.service import CannotStartError, RelayService, ReloadRefused
@@ -173,30 +175,34 @@ def _make_demo(reactor: Any, pidfile: str | None) -> MultiService:
     """Put a relay in front of the demo's upstreams."""
     relay_port = free_port(RELAY_PORT)
     demo = make_demo(reactor, relay_port, free_port(PAGE_PORT))
+    dashboard_port = free_port(DASHBOARD_PORT)
     service = MultiService()
     demo.service.setServiceParent(service)
-    relay = TwistdRelayService(_demo_config(demo, relay_port), reactor, pidfile=pidfile)
+    config = _demo_config(demo, relay_port, dashboard_port)
+    relay = TwistdRelayService(config, reactor, pidfile=pidfile)
     relay.setServiceParent(service)
-    reactor.callWhenRunning(_say_hello, demo)
+    reactor.callWhenRunning(_say_hello, demo, f"http://127.0.0.1:{dashboard_port}/")
     return service
 
 
-def _demo_config(demo: Demo, relay_port: int) -> RelayConfig:
+def _demo_config(demo: Demo, relay_port: int, dashboard_port: int) -> RelayConfig:
     upstreams = tuple(UpstreamConfig(name, url) for name, url in demo.upstream_urls.items())
     return RelayConfig(
         listeners=(ListenerConfig("demo", f"tcp:{relay_port}:interface=127.0.0.1"),),
         routes=(RouteConfig("demo", "demo"),),
-        pools=(PoolConfig("demo", upstreams),),
+        pools=(PoolConfig("demo", upstreams, health_check=HealthCheckConfig("tcp")),),
         drain_timeout=1.0,
+        admin=AdminConfig(f"tcp:{dashboard_port}:interface=127.0.0.1"),
     )
 
 
-def _say_hello(demo: Demo) -> None:
+def _say_hello(demo: Demo, dashboard_url: str) -> None:
     lines = [
         "",
         "  wsrelay demo: open the page, and another window beside it",
         "",
         f"    page       {demo.page_url}",
+        f"    dashboard  {dashboard_url}",
         f"    relay      {demo.relay_url}/chat  {demo.relay_url}/echo",
     ]
     lines += [f"    upstream   {url}  ({name})" for name, url in demo.upstream_urls.items()]

@@ -31,6 +31,8 @@ class Upkeep:
     reactor: Any
     members_changed: Callable[[Pool, MemberChanges], None]
     checkers: dict[Upstream, Checker] = field(factory=dict, init=False)
+    results: dict[Upstream, tuple[Result, float]] = field(factory=dict, init=False)
+    """How the last check of each upstream went, and when, in the reactor's seconds."""
     source: Source | None = field(default=None, init=False)
     _terms: PoolConfig | None = field(default=None, init=False)  # those that checks follow
     _discover: PluginCall | None = field(default=None, init=False)
@@ -111,12 +113,14 @@ class Upkeep:
         for upstream in upstreams:
             self.checkers.pop(upstream).stop()
             self._good.pop(upstream, None)
+            self.results.pop(upstream, None)
             if self.pool.config.health_check is None:
                 upstream.check_found("unknown", "")
 
     def _report(self, upstream: Upstream, result: Result, flipped: str | None) -> None:
         check = self.pool.config.health_check
         assert check is not None
+        self.results[upstream] = result, self.reactor.seconds()
         why = f"{check.kind} check: {result.what}"
         proves = check.kind == "websocket"
         if flipped == "down":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -27,14 +28,27 @@ class AdminService(ListenerService):
     """
 
     def __init__(self, endpoint: str, control: Control, token: str | None, reactor: Any) -> None:
-        self.site = make_admin_site(control, token, is_local(endpoint), reactor)
-        super().__init__(serverFromString(reactor, endpoint), self.site.door)
-        self.name = "admin"
+        self._make_site = partial(
+            make_admin_site, control, is_local=is_local(endpoint), reactor=reactor
+        )
+        self._token = token
+        self.site = self._make_site(token=token)
+        super().__init__("the admin endpoint", serverFromString(reactor, endpoint), self.site.door)
 
-    @property
-    @override
-    def title(self) -> str:
-        return "the admin endpoint"
+    def set_token(self, token: str | None) -> bool:
+        """
+        Let another token open it; whoever came in with the old one is put out.
+
+        :returns: whether it is another one.
+        :raises ValueError: there is none, and others than this machine can connect.
+        """
+        if token == self._token:
+            return False
+        site, self.site = self.site, self._make_site(token=token)
+        self._token = token
+        self.front.go_over(self.site.door)
+        site.close()
+        return True
 
     @override
     def stopService(self) -> Deferred[Any]:

@@ -21,13 +21,16 @@ from wsrelay.demo.page import make_site
 from wsrelay.demo.room import Room
 from wsrelay.demo.upstreams import NAMES, UpstreamFactory
 
-__all__ = ["PAGE_PORT", "RELAY_PORT", "Demo", "free_port", "make_demo"]
+__all__ = ["DASHBOARD_PORT", "PAGE_PORT", "RELAY_PORT", "Demo", "free_port", "make_demo"]
 
 RELAY_PORT = 8080
 """Where the relay of the demo listens, unless somebody else does."""
 
 PAGE_PORT = 8081
 """Where the page is, unless somebody else is."""
+
+DASHBOARD_PORT = 8082
+"""Where the relay's dashboard is, unless somebody else is."""
 
 _LOOPBACK = "127.0.0.1"
 _BACKLOG = 128

@@ -1,0 +1,168 @@
+"""What is known of pools, upstreams and sessions, as JSON for an operator; see docs/api.rst."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from wsrelay.health.check import Result
+from wsrelay.pools.pool import Pool
+from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.closing import Closing
+from wsrelay.relay.pump import Side
+from wsrelay.relay.session import Session
+
+Json = dict[str, Any]
+
+
+@frozen
+class Calendar:
+    """
+    Turns the reactor's seconds into dates.
+
+    :param seconds: the reactor's; *now*: seconds since the epoch.
+    """
+
+    seconds: Callable[[], float]
+    now: Callable[[], float] = time.time
+
+    def at(self, then: float) -> str:
+        """Return the date of a moment of the reactor's."""
+        return date(self.now() - (self.seconds() - then))
+
+    def ago(self, then: float) -> float:
+        """Return how many seconds ago that was."""
+        return round(self.seconds() - then, 1)
+
+
+def date(instant: float) -> str:
+    """Write seconds since the epoch as RFC 3339 does, in UTC."""
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(instant))
+    return f"{text}.{int(instant % 1 * 1000):03d}Z"
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """Write a short time, such as a round trip."""
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def closing_words(closing: Closing | None) -> Json | None:
+    """Say how far a drain is."""
+    if closing is None:
+        return None
+    left = closing.seconds_left
+    return {
+        "what": closing.terms.what,
+        "why": closing.terms.why,
+        "total": closing.total,
+        "closed": closing.closed,
+        "left": closing.left,
+        "elapsed_s": round(closing.elapsed, 1),
+        "deadline_s": None if left is None else round(left, 1),
+        "done": closing.is_over,
+    }
+
+
+def upstream_words(
+    upstream: Upstream, calendar: Calendar, closing: Closing | None, check: Json | None
+) -> Json:
+    """Say what is known of an upstream, but for what passed through it."""
+    return {
+        "name": upstream.name,
+        "url": upstream.url,
+        "source": upstream.source,
+        "state": upstream.state,
+        "health": upstream.health,
+        "health_s": calendar.ago(upstream.since),
+        "weight": upstream.weight,
+        "max_connections": upstream.max_connections,
+        "backup": upstream.backup,
+        "sessions": upstream.sessions,
+        "openings": upstream.openings,
+        "rtt_ms": milliseconds(upstream.rtt),
+        "drain": closing_words(closing),
+        "handshakes": upstream.handshakes,
+        "failures": upstream.failures,
+        "last_problem": upstream.last_problem,
+        "check": check,
+        "history": [
+            {"at": calendar.at(each.at), "to": each.to, "why": each.why}
+            for each in upstream.history
+        ],
+    }
+
+
+def check_words(result: Result, at: str) -> Json:
+    """Say how the last health check of an upstream went."""
+    return {
+        "ok": result.ok,
+        "what": result.what,
+        "ms": milliseconds(result.seconds),
+        "at": at,
+    }
+
+
+def pool_words(pool: Pool) -> Json:
+    """Say what is known of a pool, but for its upstreams and drains."""
+    config = pool.config
+    return {
+        "name": pool.name,
+        "balancer": config.balancer.name,
+        "sticky": None if config.sticky is None else "cookie",
+        "discover": None if config.discover is None else config.discover.name,
+        "health_check": None if config.health_check is None else config.health_check.kind,
+        "sessions": sum(each.sessions for each in (*pool.upstreams, *pool.gone)),
+        "queue": len(pool.line),
+    }
+
+
+def session_words(session: Session, calendar: Calendar) -> Json:
+    """Say what the table of sessions shows of one."""
+    facts, totals, rtt = session.facts, session.pump.totals(), session.rtt.get(Side.CLIENT)
+    cause = session.cause
+    return {
+        "id": session.id,
+        "listener": facts.listener,
+        "route": facts.route,
+        "pool": facts.pool,
+        "upstream": facts.upstream,
+        "client": facts.client,
+        "host": facts.host,
+        "path": facts.path,
+        "origin": facts.origin,
+        "user_agent": facts.user_agent,
+        "subprotocol": facts.subprotocol,
+        "extensions": facts.extensions,
+        "opened": calendar.at(session.opened_at),
+        "age_s": calendar.ago(session.opened_at),
+        "idle_s": calendar.ago(max(session.pump.last_data(), session.opened_at)),
+        "messages_up": totals.client_messages,
+        "messages_down": totals.upstream_messages,
+        "bytes_up": totals.client_payload,
+        "bytes_down": totals.upstream_payload,
+        "rtt_ms": milliseconds(rtt),
+        "closing": None if cause is None else f"{cause.code} by {cause.initiator}: {cause.reason}",
+    }
+
+
+def legs_words(session: Session) -> Json:
+    """Say how each leg of a session is."""
+    pump, totals = session.pump, session.pump.totals()
+    return {
+        side.value: {
+            "received": getattr(totals, f"{side.value}_received"),
+            "sent": getattr(totals, f"{side.value}_sent"),
+            "messages": getattr(totals, f"{side.value}_messages"),
+            "binary_messages": getattr(totals, f"{side.value}_binary_messages"),
+            "payload": getattr(totals, f"{side.value}_payload"),
+            "pauses": getattr(totals, f"{side.value}_pauses"),
+            "rtt_ms": milliseconds(session.rtt.get(side)),
+            "paused": pump.is_paused(side),
+            "waiting": pump.is_waiting(side),
+            "stalls": pump.stalls(side),
+        }
+        for side in Side
+    }
