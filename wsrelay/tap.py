@@ -161,7 +161,7 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
         to_stdout=foreground and not elsewhere,
         pidfile=pidfile,
         load=None if file is None else _loader(file),
-        file=file,
+        file=None if file is None else os.path.abspath(file),
     )
 
 

@@ -4,7 +4,7 @@ A DNS server on loopback, UDP and TCP on one port, for the zone ``test``.
 Each line on its standard input is a JSON object: ``records`` (name -> [type, field …], their
 time to live one second) and ``udp`` and ``tcp`` (``answer``, ``silent``, or the name of a
 code: ``servfail``, ``refused``) take the place of what was so before.  Each is confirmed by a
-line, and each question that is asked is printed.
+line; each question that is asked is printed, and each TCP connection that ends.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ class Server(DNSServerFactory):
             message.timeReceived = 0  # which the reply is measured from
             response = self._responseFromMessage(message=message, rCode=CODES[mode])
             self.sendReply(proto, response, address)
+
+    def connectionLost(self, protocol):  # noqa: N802
+        super().connectionLost(protocol)
+        say(event="closed")
 
     def sendReply(self, protocol, message, address):  # noqa: N802
         if address is not None:

@@ -46,6 +46,8 @@ class SocketTestCase(TestCase):
     """Makes checks, and upstreams that do what a script says, each in a thread of its own."""
 
     timeout = 3 * PATIENCE
+    played: Deferred[None]
+    """When the last script has ended."""
 
     def folder(self) -> Path:
         """Return a new folder, with a path that is short enough for a unix socket's."""
@@ -61,8 +63,8 @@ class SocketTestCase(TestCase):
     def play(self, script: Script, upstream: RawUpstream | None = None) -> str:
         """Let an upstream serve one connection by *script*; return its URL."""
         upstream = upstream or self.listen()
-        done = deferToThread(_serve, upstream, script)
-        self.addCleanup(lambda: done)  # what a script raises fails the test
+        self.played = played = deferToThread(_serve, upstream, script)
+        self.addCleanup(lambda: played)  # what a script raises fails the test
         return upstream.url
 
     def play_tls(self, script: Script, pair: KeyPair, **context: Any) -> str:
@@ -91,6 +93,8 @@ class SocketTestCase(TestCase):
         return result
 
     def begin(self, url: str, line: str, **options: Any) -> tuple[Deferred[Result], Check]:
+        if "timeout=" not in line:
+            line += " timeout=10s"  # how long things take says nothing but how busy a machine is
         waiting: Deferred[Result] = Deferred()
         target = Target.make(reactor, UpstreamConfig("a", url), pool_with(line, **options))
         # A second result would raise AlreadyCalled, which is logged, and so fails the test.

@@ -12,7 +12,7 @@ from tests.relay.world import Reactor
 from wsrelay import __version__
 from wsrelay.config.model import UpstreamConfig
 from wsrelay.health.check import Result, Target, begin_check
-from wsrelay.relay.upstream import MAX_HEAD
+from wsrelay.relay.upstream import MAX_HEAD, Problem
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 KINDS = ("tcp", "http", "websocket")
@@ -157,6 +157,25 @@ def test_an_upstream_that_does_not_end_the_connection_has_answered_all_the_same(
     checking.send(b"more" * 100_000)
     checking.advance(1.5)
     checking.assert_result(True, "answered 200", 0.5)
+
+
+def test_a_connection_that_nobody_else_ends_is_ended_in_time() -> None:
+    checking = Unhurried("tcp")
+    checking.advance(0.5)
+    checking.accept()
+    assert checking.results == []
+    checking.advance(0.5)
+    checking.assert_result(True, "connected", 0.5)
+
+
+def test_what_comes_when_it_is_over_is_not_told() -> None:
+    checking = Checking("http")
+    checking.accept()
+    checking.send(OK)
+    checking.check.fail("broke off")
+    checking.check.conclude(False, "answered 500")
+    checking.check.upstream_failed(Problem(504, "did not answer in time"))
+    checking.assert_result(True, "answered 200")
 
 
 def test_a_connection_reset_behind_the_answer_does_not_matter() -> None:

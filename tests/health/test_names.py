@@ -40,14 +40,14 @@ class NameTests(SocketTestCase):
 
     async def test_a_name(self) -> None:
         port = self.play(until_gone).rpartition(":")[2]
-        result = await self.check(f"ws://localhost:{port}", "tcp timeout=10s")
+        result = await self.check(f"ws://localhost:{port}", "tcp")
         self.assertEqual((result.ok, result.what), (True, "connected"))
         port = self.play(converse).rpartition(":")[2]
-        result = await self.check(f"ws://localhost:{port}", "websocket timeout=10s")
+        result = await self.check(f"ws://localhost:{port}", "websocket")
         self.assertEqual((result.ok, result.what), (True, WELL))
 
     async def test_a_name_behind_which_nobody_listens(self) -> None:
-        result = await self.check(f"ws://localhost:{free_port()}", "http timeout=10s")
+        result = await self.check(f"ws://localhost:{free_port()}", "http")
         self.assertEqual((result.ok, result.what), (False, "connection failed: refused"))
 
     async def test_a_resolver_that_never_answers(self) -> None:

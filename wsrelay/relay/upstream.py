@@ -101,7 +101,7 @@ class UpstreamConnection(Connection):
 
     def abandon(self) -> None:
         """Drop the connection, whatever its state; nothing is told any more."""
-        self.finish()
+        self._finish()
         self.let_go()
         if self.is_made:
             self.abort()
@@ -182,7 +182,7 @@ class UpstreamConnection(Connection):
             return
         if response.status < 200 and response.status != 101:
             return  # RFC 9110 section 15.2: another answer follows
-        self.finish()
+        self._finish()
         rest, self._buffer = self._buffer, b""
         taker, self._taker = self._taker, None
         if taker is not None:
@@ -195,8 +195,7 @@ class UpstreamConnection(Connection):
             if taker is not None:
                 taker.upstream_failed(Problem(status, what))
 
-    def finish(self) -> None:
-        """Await no answer any more; whoever has the connection sets `receive` and `lost`."""
+    def _finish(self) -> None:
         # A session may last for days: nothing of the handshake stays with its connection.
         self._done = True
         self._head = b""
