@@ -126,6 +126,14 @@ def test_the_table_of_families_says_the_same() -> None:
     assert {name: (each.kind, set(each.labels)) for name, each in FAMILIES.items()} == CONTRACT
 
 
+def test_the_documentation_has_the_same_names_and_labels() -> None:
+    text = (PROJECT / "docs" / "behaviour.rst").read_text("utf-8")
+    rows = re.findall(r"^``(wsrelay_\w+)``(?: +``([a-z ]+)``)?", text, re.MULTILINE)
+    assert {name: set(labels.split()) for name, labels in rows} == {
+        name: labels for name, (_, labels) in CONTRACT.items()
+    }
+
+
 def test_every_family_has_its_help_and_no_time_of_creation() -> None:
     text = busy().exporter.render().decode()
     for name, family in FAMILIES.items():
