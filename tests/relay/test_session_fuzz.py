@@ -194,7 +194,17 @@ class FuzzTestCase(GroundTestCase):
 def anything(test: Callable[..., None]) -> Callable[..., None]:
     """Call *test* with whatever may happen; hypothesis wants one function for each class."""
     cut = [("send", Side.UPSTREAM, LONG[:200]), ("send", Side.CLIENT, GOODBYE)]
-    return UNHURRIED(given(ROUTES, steps())(example(ROUTE, cut)(test)))
+    # A ping waits for the end of a frame, and then nobody reads what follows both.
+    first, more = (frame_from(Side.UPSTREAM, BINARY, bytes(size)) for size in (101, 70_000))
+    pinged = [
+        ("send", Side.UPSTREAM, first[:2]),
+        ("stall", Side.CLIENT),
+        ("time", 4.0),
+        ("send", Side.UPSTREAM, first[2:] + more + more),
+    ]
+    often = evolve(ROUTE, keepalive=3.0, keepalive_timeout=2.0, whole_frames=WHOLE)
+    tested = example(often, pinged)(example(ROUTE, cut)(test))
+    return UNHURRIED(given(ROUTES, steps())(tested))
 
 
 class FuzzTests(FuzzTestCase):

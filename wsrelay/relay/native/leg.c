@@ -420,6 +420,8 @@ static void read_leg(struct leg *leg)
 
 void leg_go_on(struct leg *leg)
 {
+    if (!has_work(leg)) /* it had some when it was put on the list */
+        return;
     if (leg->broken && is_full(leg->far))
         leg_lose(leg);
     else if (leg->backlog)
