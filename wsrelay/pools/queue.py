@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 
 from attrs import define, field
 
@@ -15,11 +17,13 @@ class Place:
     """
     One client's place in a line.
 
+    :param number: those who came later have a higher one.
     :ivar is_resting: it has just tried in vain, and is not called before the next round.
     """
 
     line: WaitingLine
     call: Callable[[], None]
+    number: int
     is_resting: bool = field(default=False, init=False)
 
     def leave(self) -> None:
@@ -32,6 +36,7 @@ class WaitingLine:
     """The clients that wait for an upstream of one pool."""
 
     _places: deque[Place] = field(factory=deque, init=False)
+    _joined: int = field(default=0, init=False)  # how many, since there is the line
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -43,14 +48,15 @@ class WaitingLine:
 
         :param call: called once, when it is this client's turn; by then it has left.
         """
-        place = Place(self, call)
+        self._joined += 1
+        place = Place(self, call, self._joined)
         self._places.append(place)
         return place
 
     def come_back(self, place: Place) -> None:
-        """Wait again, at the front: who was called and had no luck does not lose its place."""
+        """Wait again, behind those who came before: who was called in vain keeps its place."""
         place.is_resting = True
-        self._places.appendleft(place)
+        self._places.insert(bisect(self._places, place.number, key=attrgetter("number")), place)
 
     def leave(self, place: Place) -> None:
         """Take a place out, wherever it is; one that is not there any more is let be."""
