@@ -115,6 +115,8 @@ class Pool:
         """
         Call those who wait, one after the other, as long as there is room for one.
 
+        Few at a time try an upstream whose last handshake failed, with ``max_fails = 0`` too.
+
         :param again: begin a new round: also those are called who have just tried in vain,
             and upstreams that look down may be tried when all do.
         """
@@ -126,7 +128,7 @@ class Pool:
                 self.line.begin_round()
             for _ in range(len(self.line)):
                 room = self.candidates() if again else self._free(self._up(), ())
-                if not room or not self.line.call_next():
+                if not any(each.may_be_tried for each in room) or not self.line.call_next():
                     break
         finally:
             self._calls = False
