@@ -26,15 +26,21 @@ class Rounds:
 
     def join(self, pool: Pool, call: Callable[[], None]) -> Place:
         """Wait at the end of a pool's queue; see `WaitingLine.join`."""
-        place = pool.line.join(call)
+        self._need_turns(pool)
+        return pool.line.join(call)
+
+    def come_back(self, pool: Pool, place: Place) -> None:
+        """Wait again; see `WaitingLine.come_back`."""
+        self._need_turns(pool)
+        pool.line.come_back(place)
+
+    def _need_turns(self, pool: Pool) -> None:
         if pool not in self._running:
             self._running.add(pool)
             self._reactor.callLater(ROUND, self._turn, pool)
-        return place
 
     def _turn(self, pool: Pool) -> None:
+        self._running.discard(pool)
         pool.call_waiting(again=True)
         if len(pool.line):
-            self._reactor.callLater(ROUND, self._turn, pool)
-        else:
-            self._running.discard(pool)
+            self._need_turns(pool)

@@ -172,7 +172,7 @@ class Opening:
         """Wait for an upstream: at the end of the queue, or where the client was before."""
         self._waits_since = self.relay.reactor.seconds()
         if self._place is not None:
-            self.pool.line.come_back(self._place)
+            self.relay.rounds.come_back(self.pool, self._place)
         elif len(self.pool.line) >= self.pool.config.queue_size:
             reason = "Too many wait for an upstream already; try again later."
             self._refuse(503, reason, "queue-full")
