@@ -49,7 +49,8 @@ class Drains:
         """
         relay = self.relay
         relay.is_draining = True
-        for opening in list(relay.openings):
+        # Those who wait go first: they would be called for a place that another gives back.
+        for opening in sorted(relay.openings, key=lambda each: not each.is_waiting):
             opening.refuse(503, "The relay is stopping; connect again.", "draining")
         return self._begin(relay, self._terms("relay", STOPPING, "drain"), Chosen(lambda _: True))
 

@@ -160,6 +160,11 @@ class Opening:
 
     # waiting for an upstream
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it stands in the pool's queue."""
+        return self._waits_since is not None
+
     def _others_wait(self) -> bool:
         return self.pool.config.queue_timeout is not None and len(self.pool.line) > 0
 
@@ -191,7 +196,7 @@ class Opening:
 
     def _waited_enough(self) -> None:
         self._patience = None
-        if self._waits_since is not None:  # else a try is under way, and decides
+        if self.is_waiting:  # else a try is under way, and decides
             self._stop_waiting()
             reason = "No upstream was free in time; try again later."
             self._refuse(503, reason, "queue-timeout", self._problem.what if self._problem else "")
