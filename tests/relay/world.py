@@ -188,11 +188,17 @@ class World:
         *,
         listener: ListenerConfig | None = None,
         balancer: Callable[[Sequence[Upstream]], Any] | None = None,
-        max_fails: int = 0,
+        **options: Any,
     ) -> None:
+        """
+        Make them.
+
+        :param options: those of the pool that are not the default's; no passive health.
+        """
         self.reactor = Reactor()
         self.observer = Records()
-        pool = PoolConfig("pool", tuple(upstreams), PluginCall("first"), max_fails=max_fails)
+        options = {"max_fails": 0, **options}
+        pool = PoolConfig("pool", tuple(upstreams), PluginCall("first"), **options)
         config = RelayConfig((listener or ListenerConfig("web", "tcp:8080"),), (route,), (pool,))
         self.relay = Relay(config, self.reactor, self.observer)
         self.pool = self.relay.pools["pool"]
