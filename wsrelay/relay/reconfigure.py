@@ -79,6 +79,7 @@ class Prepared:
     def apply(self) -> list[str]:
         """Put it in place; return what changed, a sentence each."""
         relay, config = self.relay, self.config
+        old, relay.config = relay.config, config  # first: it says how sessions are drained
         lines = []
         for pool, dialers in self.added:
             relay.add_pool(pool, dialers)
@@ -86,17 +87,16 @@ class Prepared:
             lines.append(f"pool {pool.name} added")
         for change in self.kept:
             lines += change.apply(relay)
-        lines += self._apply_routes()
+        lines += self._apply_routes(old)
         names = {each.name for each in config.pools}
         for pool in [each for each in relay.pools.values() if each.name not in names]:
             relay.remove_pool(pool)
             lines.append(f"pool {pool.name} removed")
         return lines
 
-    def _apply_routes(self) -> list[str]:
+    def _apply_routes(self, before: RelayConfig) -> list[str]:
         relay, new = self.relay, {each.name: each for each in self.config.routes}
-        old = {each.name: each for each in relay.config.routes}
-        relay.config = self.config
+        old = {each.name: each for each in before.routes}
         for listener in relay.listeners.values():
             listener.routes = routes_for(listener.config.name, self.config)
         for name in old.keys() - new.keys():
