@@ -252,6 +252,7 @@ class RelayProcess(Process):
 
     :ivar ports: section name without its kind -> the port that its first
         ``tcp:0`` became, in the order of the file.
+    :ivar file: its relay.ini.
     """
 
     def __init__(self, config_text: str, directory: Path) -> None:
@@ -262,8 +263,9 @@ class RelayProcess(Process):
             a free port.  Let its endpoints say ``interface=127.0.0.1``.
         :param directory: where relay.ini is written and the relay runs.
         """
-        text, self.ports = _with_ports(config_text)
-        (directory / "relay.ini").write_text(text, "utf-8")
+        self.ports: dict[str, int] = {}
+        self.file = directory / "relay.ini"
+        self.write(config_text)
         twistd = Path(sys.executable).with_name("twistd")
         options = ["-n", "--pidfile=", "wsrelay", "--config", "relay.ini"]
         super().__init__([twistd, *options], cwd=directory)
@@ -276,6 +278,28 @@ class RelayProcess(Process):
     def url_of(self, section: str, scheme: str = "ws") -> str:
         """Return the URL of the port that stands in *section* (``[listener:section]``)."""
         return f"{scheme}://127.0.0.1:{self.ports[section]}"
+
+    def write(self, config_text: str) -> None:
+        """Write another relay.ini; a ``tcp:0`` in a section that has a port is that port."""
+        text, self.ports = _with_ports(config_text, self.ports)
+        self.file.write_text(text, "utf-8")
+
+    def hang_up(self, wanted: str = "reload: ") -> str:
+        """
+        Send SIGHUP and return the first line with *wanted* in it that is logged then.
+
+        All lines of a reload are logged when everything is in place.
+        """
+        with self._news:
+            start = len(self._lines)
+        self._popen.send_signal(signal.SIGHUP)
+        _, line = self.wait_for_line(lambda line: wanted in line, start=start, what=wanted)
+        return line
+
+    def reload(self, config_text: str, wanted: str = "reload: ") -> str:
+        """Write another relay.ini and have it read; see `hang_up`."""
+        self.write(config_text)
+        return self.hang_up(wanted)
 
     def wait_until_ready(self) -> None:
         """Wait until every port accepts connections, and signals are handled."""
@@ -314,8 +338,12 @@ def _accepts(port: int) -> bool:
     return False
 
 
-def _with_ports(config_text: str) -> tuple[str, dict[str, int]]:
-    """Put a free port in the place of each ``tcp:0``; return the text and the ports."""
+def _with_ports(config_text: str, known: Mapping[str, int]) -> tuple[str, dict[str, int]]:
+    """
+    Put a port in the place of each ``tcp:0``; return the text and the ports.
+
+    :param known: a section's port from before, which it has again; others get a free one.
+    """
     ports: dict[str, int] = {}
     section = ""
     lines = []
@@ -323,7 +351,7 @@ def _with_ports(config_text: str) -> tuple[str, dict[str, int]]:
         if match := _SECTION.match(line):
             section = match[1]
         if _ANY_PORT.search(line):
-            port = free_port()
+            port = known.get(section) or free_port()
             ports.setdefault(section, port)
             line = _ANY_PORT.sub(f"tcp:{port}", line)
         lines.append(line)

@@ -149,6 +149,7 @@ async def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--unix")
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--certificate")
     parser.add_argument("--key")
     arguments = parser.parse_args()
@@ -168,7 +169,7 @@ async def main() -> None:
     if arguments.unix:
         server = unix_serve(serve_client, arguments.unix, **options)
     else:
-        server = serve(serve_client, "127.0.0.1", 0, **options)
+        server = serve(serve_client, "127.0.0.1", arguments.port, **options)
     async with server as running:
         port = None if arguments.unix else next(iter(running.sockets)).getsockname()[1]
         report("listening", port=port)

@@ -339,6 +339,19 @@ def end_normally(client: Wire, upstream: Wire) -> None:
     upstream.close()
 
 
+def answer_close(client: Wire, upstream: Wire, code: int = 1012, reason: bytes = b"") -> None:
+    """Take the relay's close on both legs, which gives a *reason* if one is wanted; answer it."""
+    for wire in (client, upstream):
+        said = read_data(wire)
+        assert said.close_code == code
+        assert not reason or said.payload[2:] == reason
+    client.send(masked(CLOSE, close_payload(code)))
+    upstream.send(frame(CLOSE, close_payload(code)))
+    assert client.read_to_end() == b""
+    client.close()
+    upstream.close()
+
+
 @frozen
 class Answer:
     """A whole HTTP answer that ended with its connection."""

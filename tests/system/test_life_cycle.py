@@ -20,15 +20,13 @@ from tests.peers.certificates import Authority
 from tests.support import PATIENCE, Process, free_port, started_relay
 from tests.system.support import (
     BINARY,
-    CLOSE,
     RawUpstream,
     Stage,
     Wire,
+    answer_close,
     check_own_answer,
-    close_payload,
     end_normally,
     fd_count,
-    frame,
     frame_head,
     handshake,
     ini,
@@ -48,17 +46,6 @@ def refuses(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def answer_close(client: Wire, upstream: Wire, code: int = 1012) -> None:
-    """Take the relay's close on both legs and answer it."""
-    assert read_data(client).close_code == code
-    assert read_data(upstream).close_code == code
-    client.send(masked(CLOSE, close_payload(code)))
-    upstream.send(frame(CLOSE, close_payload(code)))
-    assert client.read_to_end() == b""
-    client.close()
-    upstream.close()
 
 
 def check_ended(relay: Process) -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from attrs import define, field
 
 from tests.support import RelayProcess, free_port, started_relay
+from tests.system.several import Several
 from tests.system.support import (
     LOCAL,
     RawUpstream,
@@ -17,56 +17,10 @@ from tests.system.support import (
     check_own_answer,
     end_normally,
     read_answer,
-    switching,
     wait_until,
 )
 
 NAMES = ("a", "b", "c")
-
-
-@define(eq=False)
-class Trio:
-    """Three upstreams; finds out which of them a client was led to."""
-
-    stage: Stage
-    listening: dict[str, RawUpstream]
-    _by_port: dict[int, str] = field(init=False)
-
-    @_by_port.default
-    def _ports(self) -> dict[int, str]:
-        return {each.port: name for name, each in self.listening.items()}
-
-    def visited(self) -> tuple[str, Wire]:
-        """Wait until one of the upstreams has a visitor."""
-
-        def look() -> tuple[str, Wire] | None:
-            for name, each in self.listening.items():
-                if (wire := each.visitor()) is not None:
-                    return name, self.stage.keep(wire)
-            return None
-
-        found: tuple[str, Wire] = wait_until(look, "a visit to an upstream")
-        return found
-
-    def begin(self, path: bytes, *more: bytes) -> tuple[str, Wire, Wire]:
-        client = self.stage.ask(path, *more)
-        name, upstream = self.visited()
-        upstream.read_head()
-        upstream.send(switching())
-        assert client.read_head().startswith(b"HTTP/1.1 101 ")
-        return name, client, upstream
-
-    def names(self, path: bytes, count: int, *more: bytes) -> list[str]:
-        """Return where *count* sessions land, each ended before the next."""
-        found = []
-        for _ in range(count):
-            name, client, upstream = self.begin(path, *more)
-            end_normally(client, upstream)
-            found.append(name)
-        return found
-
-    def is_alone(self) -> bool:
-        return all([each.is_alone() for each in self.listening.values()])
 
 
 @pytest.fixture(scope="module")
@@ -124,26 +78,26 @@ def end_and_wait(stage: Stage, client: Wire, upstream: Wire) -> None:
 
 
 @pytest.fixture
-def trio(stage: Stage, three: dict[str, RawUpstream]) -> Trio:
-    given = Trio(stage, three)
+def trio(stage: Stage, three: dict[str, RawUpstream]) -> Several:
+    given = Several(stage, three)
     given.is_alone()
     return given
 
 
-def test_round_robin_goes_round(trio: Trio) -> None:
+def test_round_robin_goes_round(trio: Several) -> None:
     found = trio.names(b"/round", 9)
     assert sorted(found[:3]) == ["a", "b", "c"]
     assert found == found[:3] * 3
 
 
-def test_round_robin_follows_weights_smoothly(trio: Trio) -> None:
+def test_round_robin_follows_weights_smoothly(trio: Several) -> None:
     found = trio.names(b"/weighted", 12)
     assert Counter(found) == {"a": 6, "b": 2, "c": 4}
     assert found[:6] == found[6:]
     assert all(found[i : i + 3] != ["a"] * 3 for i in range(10))
 
 
-def test_least_connections_fills_evenly_and_then_where_one_left(trio: Trio) -> None:
+def test_least_connections_fills_evenly_and_then_where_one_left(trio: Several) -> None:
     sessions = [trio.begin(b"/least") for _ in range(6)]
     assert Counter(name for name, _, _ in sessions) == {"a": 2, "b": 2, "c": 2}
     for name, client, upstream in sessions:
@@ -152,17 +106,17 @@ def test_least_connections_fills_evenly_and_then_where_one_left(trio: Trio) -> N
     assert [trio.begin(b"/least")[0] for _ in range(2)] == ["b", "b"]
 
 
-def test_least_connections_follows_weights(trio: Trio) -> None:
+def test_least_connections_follows_weights(trio: Several) -> None:
     sessions = [trio.begin(b"/leastweighted") for _ in range(6)]
     assert Counter(name for name, _, _ in sessions) == {"a": 4, "b": 2}
 
 
-def test_first_fills_in_order(trio: Trio) -> None:
+def test_first_fills_in_order(trio: Several) -> None:
     sessions = [trio.begin(b"/first") for _ in range(5)]
     assert [name for name, _, _ in sessions] == ["a", "b", "b", "c", "c"]
 
 
-def test_a_full_pool_is_503_until_somebody_leaves(trio: Trio) -> None:
+def test_a_full_pool_is_503_until_somebody_leaves(trio: Several) -> None:
     stage = trio.stage
     (_, client, upstream), _ = trio.begin(b"/full"), trio.begin(b"/full")
     answer = read_answer(stage.ask(b"/full"))
@@ -175,7 +129,7 @@ def test_a_full_pool_is_503_until_somebody_leaves(trio: Trio) -> None:
 
 
 def test_a_pending_handshake_counts_against_the_limit_and_gives_its_place_back(
-    trio: Trio,
+    trio: Several,
 ) -> None:
     stage = trio.stage
     # Others' sessions on these upstreams have ended with their tests.
@@ -189,16 +143,16 @@ def test_a_pending_handshake_counts_against_the_limit_and_gives_its_place_back(
     assert {trio.begin(b"/full")[0] for _ in range(2)} == {"a", "b"}
 
 
-def test_a_backup_is_used_only_when_the_others_are_full(trio: Trio) -> None:
+def test_a_backup_is_used_only_when_the_others_are_full(trio: Several) -> None:
     sessions = [trio.begin(b"/backup") for _ in range(3)]
     assert [name for name, _, _ in sessions] == ["a", "b", "b"]
 
 
-def test_a_backup_is_used_when_the_others_are_down(trio: Trio) -> None:
+def test_a_backup_is_used_when_the_others_are_down(trio: Several) -> None:
     assert trio.names(b"/backupdown", 3) == ["b"] * 3
 
 
-def fail(trio: Trio, path: bytes) -> str:
+def fail(trio: Several, path: bytes) -> str:
     """Let a handshake fail and return at whom."""
     client = trio.stage.ask(path)
     name, wire = trio.visited()
@@ -207,12 +161,12 @@ def fail(trio: Trio, path: bytes) -> str:
     return name
 
 
-def test_an_upstream_that_failed_max_fails_times_is_left_alone(trio: Trio) -> None:
+def test_an_upstream_that_failed_max_fails_times_is_left_alone(trio: Several) -> None:
     assert [fail(trio, b"/passive") for _ in range(2)] == ["a", "a"]
     assert trio.names(b"/passive", 4) == ["b"] * 4
 
 
-def test_when_all_look_down_they_are_still_tried(trio: Trio) -> None:
+def test_when_all_look_down_they_are_still_tried(trio: Several) -> None:
     assert {fail(trio, b"/alldown") for _ in range(2)} == {"a", "b"}
     assert {fail(trio, b"/alldown") for _ in range(4)} == {"a", "b"}
     name, client, upstream = trio.begin(b"/alldown")  # and one success brings it back
@@ -220,12 +174,12 @@ def test_when_all_look_down_they_are_still_tried(trio: Trio) -> None:
     assert trio.names(b"/alldown", 3) == [name] * 3
 
 
-def test_upstreams_that_are_gone_are_502_every_time(trio: Trio) -> None:
+def test_upstreams_that_are_gone_are_502_every_time(trio: Several) -> None:
     for _ in range(4):
         check_own_answer(read_answer(trio.stage.ask(b"/gone")), 502)
 
 
-def test_hash_leads_the_same_key_to_the_same_upstream_and_others_elsewhere(trio: Trio) -> None:
+def test_hash_leads_the_same_key_to_the_same_upstream_and_others_elsewhere(trio: Several) -> None:
     found = {}
     for number in range(12):
         header = b"X-User: user-%d" % number
@@ -235,5 +189,5 @@ def test_hash_leads_the_same_key_to_the_same_upstream_and_others_elsewhere(trio:
     assert len(set(found.values())) > 1
 
 
-def test_random_two_uses_everybody(trio: Trio) -> None:
+def test_random_two_uses_everybody(trio: Several) -> None:
     assert set(trio.names(b"/two", 30)) == set(NAMES)
