@@ -155,7 +155,7 @@ def _handler(relay: Relay) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content.encode())
 
-        do_POST = do_PATCH = do_DELETE = do_GET
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - http.server calls them so
 
     return Handler
 

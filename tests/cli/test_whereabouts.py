@@ -1,6 +1,8 @@
 """Which relay is meant, and how it is opened."""
 
+import re
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,14 @@ def found(env: dict[str, str] | None = None, **options: str) -> tuple[str, str]:
     given_options = {"admin": "", "config": "", "token_file": "", **options}
     where: Whereabouts = find(Namespace(**given_options), env or {})
     return str(where.address), where.token
+
+
+def judged(parse: Callable[[str], Address], text: str) -> tuple[Address | None, str]:
+    """Return an address, or None and the sentence why not."""
+    try:
+        return parse(text), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def write(file: Path, port: int, token: str = "") -> str:
@@ -70,19 +80,17 @@ def test_an_address_is_shown_as_it_is_used(url: str, shown: str) -> None:
     ],
 )
 def test_an_address_that_is_none_is_told(url: str, why: str) -> None:
-    with pytest.raises(ValueError, match="expected|token only") as caught:
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
         parse_address(url)
-    assert why in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_sentence(text: str) -> None:
     for url in (text, f"http://{text}", f"unix:{text}"):
-        try:
-            address = parse_address(url)
-        except ValueError as error:
-            assert "expected" in str(error) or "token only" in str(error)
+        address, why = judged(parse_address, url)
+        if address is None:
+            assert "expected" in why or "token only" in why
         else:
             assert parse_address(str(address)) == address
 
@@ -123,10 +131,8 @@ def test_what_an_endpoint_does_not_tell_has_to_be_said(endpoint: str) -> None:
 @given(st.text())
 def test_any_endpoint_is_an_address_or_a_sentence(text: str) -> None:
     for endpoint in (text, f"tcp:{text}", f"tcp6:{text}", f"unix:{text}"):
-        try:
-            assert isinstance(address_of_endpoint(endpoint), Address)
-        except ValueError as error:
-            assert "--admin" in str(error)
+        address, why = judged(address_of_endpoint, endpoint)
+        assert (address is None) == ("--admin" in why)
 
 
 def test_the_command_line_goes_first_then_the_environment_then_the_usual_file(

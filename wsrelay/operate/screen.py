@@ -86,7 +86,7 @@ class Screen:
         """Show these lines, which are not too long; those below the last row are left out."""
         _, height = self.size()
         rows = [f"{line}\x1b[K" for line in lines[:height]]
-        self._write("\x1b[H" + "\r\n".join(rows) + "\x1b[J")
+        self._write("\x1b[H" + "\n".join(rows) + "\x1b[J")
 
     def pause(self, seconds: float) -> bool:
         """

@@ -86,7 +86,7 @@ def _row(session: Json) -> list[Cell]:
 def detail_lines(session: Json, style: Style) -> list[str]:
     """Lay out all that is known about one session, and about each of its legs."""
     legs = session.get("legs")
-    facts = [_fact(key, value) for key, value in session.items() if key != "legs"]
+    facts = [_fact(key, value) for key, value in session.items() if key not in ("id", "legs")]
     lines = table((Column("session"), Column(text(session, "id"))), facts, style)
     if not isinstance(legs, dict) or not legs:
         return lines
@@ -116,19 +116,17 @@ def _name(key: str) -> str:
 
 def _value(key: str, value: Any) -> Cell:
     """Write one fact; its unit is at the end of its key."""
-    if isinstance(value, bool):
-        return Cell("yes" if value else "no")
     amount = number({key: value}, key)
     if amount is None:
-        return Cell(
-            value
-            if isinstance(value, str) and value
-            else "-"
-            if value in (None, "")
-            else str(value)
-        )
+        return Cell(_word(value))
     if key.endswith("_s"):
         return Cell(span(amount))
     if key.endswith("_ms"):
         return Cell(milliseconds(amount))
     return Cell(f"{amount:g}" if isinstance(amount, float) else str(amount))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == "" else str(value)

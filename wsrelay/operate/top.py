@@ -56,7 +56,7 @@ class _Watch:
             self.before, self.now = self.now, self.relay.status(idle)
             self.problem = ""
         except Unreachable as error:
-            self.problem = f"{error}; trying again"
+            self.problem = f"trying again: {error}"
 
 
 def show_top(options: Namespace, relay: Client, console: Console) -> int:
