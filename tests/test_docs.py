@@ -9,6 +9,7 @@ import docutils.utils
 import pytest
 
 from tests.support import PROJECT
+from wsrelay.cli import main
 
 PAGES = [
     PROJECT / "README.rst",
@@ -23,6 +24,28 @@ def test_the_page_of_options_is_the_table_of_options() -> None:
     """Make it again with: python docs/make_configuration.py > docs/configuration.rst."""
     made = runpy.run_path(str(PROJECT / "docs" / "make_configuration.py"))["page"]()
     assert (PROJECT / "docs" / "configuration.rst").read_text("utf-8") == made
+
+
+def test_the_page_of_commands_is_the_parser_of_the_command_line() -> None:
+    """Make it again with: python docs/make_commands.py > docs/commands.rst."""
+    made = runpy.run_path(str(PROJECT / "docs" / "make_commands.py"))["page"]()
+    assert (PROJECT / "docs" / "commands.rst").read_text("utf-8") == made
+
+
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def test_what_help_tells_is_on_the_page_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (PROJECT / "docs" / "commands.rst").read_text("utf-8")
+    shared, *sections = re.split(r"(?m)^wsrelay (\w+)\n-+\n", page)
+    texts = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert set(texts) == set(re.findall(r"(?m)^    (\w+)  ", helped(capsys)))
+    for name, text in texts.items():
+        flags = set(re.findall(r"--[a-z-]+", helped(capsys, name))) - {"--help"}
+        assert flags <= set(re.findall(r"--[a-z-]+", shared + text)), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
