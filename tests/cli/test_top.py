@@ -308,11 +308,12 @@ def test_a_refusal_leaves_the_terminal_as_it_was(busy: Relay) -> None:
 
 
 def test_a_relay_that_is_restarted_is_shown_again(busy: Relay) -> None:
-    busy.answers["GET /status.json"] = [(200, NOW), (502, "away"), (200, NOW | {"version": "9.9"})]
+    again = (200, NOW | {"version": "9.9"})
+    busy.answers["GET /status.json"] = [(200, BEFORE), (200, NOW), (502, "away"), again]
     with Terminal("top", "--admin", busy.url, "--interval", "100ms") as terminal:
         terminal.wait_for("chat/a")
         terminal.wait_for("trying again")
-        assert "chat/a" in terminal.wait_for("new/c"), "what was known last stays"
+        assert "2.0 KiB" in terminal.wait_for("new/c"), "what was known last stays"
         terminal.wait_for("wsrelay 9.9")
 
 

@@ -83,18 +83,18 @@ class Screen:
         return columns or 80, lines or 24
 
     def draw(self, lines: list[str]) -> None:
-        """Show these lines, which are not too long; those below the last row are left out."""
-        _, height = self.size()
-        rows = [f"{line}\x1b[K" for line in lines[:height]]
+        """Show these lines, which fit the terminal."""
+        rows = [f"{line}\x1b[K" for line in lines]
         self._write("\x1b[H" + "\n".join(rows) + "\x1b[J")
 
-    def pause(self, seconds: float) -> bool:
+    def pause(self, seconds: float, size: tuple[int, int]) -> bool:
         """
-        Wait; False if the terminal's size changed before the time was over.
+        Wait; False, before the time is over, if the terminal's size is another one.
 
+        :param size: what was drawn for.
         :raises Left: somebody pressed q.
         """
-        size, end = self.size(), time.monotonic() + seconds
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.look_at_keys(min(left, _GLANCE))
             if self.size() != size:

@@ -99,12 +99,15 @@ def _draw(options: Namespace, watch: _Watch, console: Console) -> None:
     with Screen(sys.stdin.fileno(), console.out) as screen:
         while True:
             watch.look(screen.look_at_keys)
-            _draw_once(options, watch, console, screen)
-            while not screen.pause(options.interval):
-                _draw_once(options, watch, console, screen)
+            drawn_for = _draw_once(options, watch, console, screen)
+            while not screen.pause(options.interval, drawn_for):
+                drawn_for = _draw_once(options, watch, console, screen)
 
 
-def _draw_once(options: Namespace, watch: _Watch, console: Console, screen: Screen) -> None:
+def _draw_once(
+    options: Namespace, watch: _Watch, console: Console, screen: Screen
+) -> tuple[int, int]:
+    """Draw what is known; return the columns and lines that it was drawn for."""
     columns, height = screen.size()
     style = evolve(console.style, columns=columns)
     lines = []
@@ -113,6 +116,7 @@ def _draw_once(options: Namespace, watch: _Watch, console: Console, screen: Scre
     if watch.now is not None:
         lines += top_lines(watch.before, watch.now, options.sort, style)
     screen.draw(_in_height(lines, height, style))
+    return columns, height
 
 
 def _in_height(lines: list[str], height: int, style: Style) -> list[str]:
