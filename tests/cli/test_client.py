@@ -214,12 +214,19 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(
     assert said.endswith(f"; {hint}")
 
 
+@pytest.mark.parametrize("words", ["no x; did you mean y?", "unknown pool 'x'; known: a, b."])
 def test_a_relay_that_gives_the_hint_itself_is_not_asked_for_it(
-    relay: Relay, capsys: Output
+    relay: Relay, capsys: Output, words: str
 ) -> None:
-    relay.answer("POST /api/pools/x/drain", {"error": "no x; did you mean y?"}, status=404)
-    assert fails(capsys, 1, "drain", "x") == "no x; did you mean y?"
+    relay.answer("POST /api/pools/x/drain", {"error": words}, status=404)
+    assert fails(capsys, 1, "drain", "x") == words
     assert len(relay.asked) == 1
+
+
+def test_a_hint_takes_the_place_of_a_full_stop(relay: Relay, capsys: Output) -> None:
+    relay.answer("POST /api/pools/x/drain", {"error": "There is no x."}, status=404)
+    relay.answer("GET /status.json", GOOD)
+    assert fails(capsys, 1, "drain", "x") == "There is no x; known: chat"
 
 
 def test_a_hint_that_cannot_be_had_spoils_nothing(relay: Relay, capsys: Output) -> None:

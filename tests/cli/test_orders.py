@@ -184,7 +184,7 @@ def test_a_reload_may_take_longer(relay: Relay, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Client, "ask", ask)
     for words in (["reload"], ["drain", "--all"], ["reload", "--timeout", "5s"]):
         assert main(words) == 0
-    assert waited == [60.0, 10.0, 5.0]
+    assert waited == [65.0, 10.0, 5.0]
 
 
 # Watching.

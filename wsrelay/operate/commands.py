@@ -54,7 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--timeout": {
         "type": _read(duration),
         "metavar": "TIME",
-        "help": "how long to wait for an answer: 10s, for a reload 60s",
+        "help": "how long to wait for an answer: 10s, for a reload 65s",
     },
     "--json": {"action": "store_true", "help": "print JSON"},
 }

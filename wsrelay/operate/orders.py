@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from difflib import get_close_matches
 from typing import Any
@@ -70,9 +71,9 @@ def send(relay: Client, target: Target, method: str, path: str, body: Any = None
     try:
         answer = relay.ask(method, path, body)
     except Refused as error:
-        if error.status != 404 or "did you mean" in str(error):
+        if error.status != 404 or re.search("did you mean|known:", str(error)):
             raise
-        message = f"{error}{_names(relay, target)}"
+        message = f"{str(error).rstrip('.')}{_names(relay, target)}"
         raise Refused(404, message, error.errors, error.answer) from error
     return answer if isinstance(answer, dict) else {}
 

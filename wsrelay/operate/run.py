@@ -35,7 +35,9 @@ _COMMANDS: Final[dict[str, Command]] = {
 }
 
 _DEFAULTS: Final = {"admin": "", "config": "", "token_file": "", "ca": "", "timeout": 0.0}
-_PATIENCE: Final = {"reload": 60.0}
+_PATIENCE: Final = {"reload": 65.0}
+"""Seconds; the relay says so itself when a reload has lasted 60."""
+
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 

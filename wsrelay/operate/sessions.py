@@ -61,7 +61,7 @@ def session_lines(answer: Json, style: Style) -> list[str]:
     total = max(count(answer, "total"), len(sessions))
     lines = table(_COLUMNS, [_row(each) for each in sessions], style) if sessions else []
     if len(sessions) < total:
-        return [*lines, f"{len(sessions)} of {total} sessions; --limit {total} shows all"]
+        return [*lines, f"{len(sessions)} of {total} sessions; --limit N shows more"]
     return [*lines, some(total, "session")]
 
 
