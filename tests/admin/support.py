@@ -228,6 +228,9 @@ class Transport(FakeTransport):
     def stopProducing(self) -> None:
         self.loseConnection()
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Be asked where it is TLS, which is over TCP."""
+
 
 @frozen
 class Reply:

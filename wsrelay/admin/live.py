@@ -120,7 +120,7 @@ class Live:
             viewer.close(POLICY_VIOLATION, error.message)
             return
         viewer.seen = news.last
-        viewer.sendMessage(payload)
+        viewer.tell(payload)
 
 
 class _News:
@@ -177,6 +177,10 @@ class Viewer(WebSocketServerProtocol):
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake, unless it has begun; `check` sees to its end."""
         self.sendCloseFrame(code, encode_reason(reason))
+
+    def tell(self, payload: bytes) -> None:
+        """Send a text message, which Autobahn would bound as it does those that come."""
+        self.sendFrame(opcode=1, payload=payload)
 
     def check(self, now: float) -> None:
         """Drop the connection when it is stuck, or closes, for too long."""
