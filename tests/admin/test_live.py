@@ -51,6 +51,11 @@ def test_a_dashboard_is_told_everything_at_once_and_then_every_second(world: Wor
     assert third["log"] == []
 
 
+@pytest.mark.parametrize("options", [{"secure": True}, {"unix": True}])
+def test_it_does_not_matter_what_carries_it(world: World, options: dict[str, bool]) -> None:
+    assert world.watch(**options).messages()[0]["status"] == STATUS
+
+
 def test_nothing_is_computed_while_nobody_looks(world: World) -> None:
     first, second = world.watch(), world.watch()
     first.transport.peer_ends()

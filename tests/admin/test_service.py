@@ -131,7 +131,7 @@ def test_over_tls_it_speaks_http_1_1_and_websockets(tmp_path: Path) -> None:
     context.set_alpn_protocols(["h2", "http/1.1"])
     endpoint = f"ssl:0:interface=127.0.0.1:certKey={pair.certificate}:privateKey={pair.key}"
     with serving(endpoint, TOKEN) as (_, port):
-        connection = http.client.HTTPSConnection("localhost", port, context=context)
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=20)
         assert get(connection, "/status.json")[0] == 401
         status, body = get(connection, "/status.json", **BEARER)
         assert (status, json.loads(body)) == (200, STATUS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.admin.support import HOST, Client, World, logged, request
+from tests.admin.support import HANDSHAKE, HOST, Client, World, logged, request
 from tests.relay.support import CLOSE
+from wsrelay.admin.live import Viewer
 
 
 @pytest.fixture
@@ -161,6 +164,23 @@ def test_closing_without_anybody_is_done_at_once_and_the_site_can_start_again(
     world.site.door.doStop()
     world.site.door.doStart()
     world.watch()
+
+
+@pytest.mark.parametrize("where", ["buildProtocol", "dataReceived"])
+def test_a_hand_over_that_fails_ends_the_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    owner = world.site.live.resource._factory if where == "buildProtocol" else Viewer
+    monkeypatch.setattr(owner, where, fail)
+    client = world.connect()
+    with logged() as events:
+        client.send(request("GET", "/live", HANDSHAKE))
+    assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
+    assert client.transport.lost
+    world.assert_at_rest()
 
 
 def test_a_client_that_resets_its_connection_in_an_answer_harms_nobody(world: World) -> None:

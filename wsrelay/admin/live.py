@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITransport
 from typing_extensions import override
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 from wsrelay.admin.control import Control, Refused
 from wsrelay.log import Logger
@@ -190,6 +190,12 @@ class Viewer(WebSocketServerProtocol):
             self._drop("it reads too slowly")
         elif self._closing_since is not None and now - self._closing_since >= CLOSING:
             self._drop("it does not answer a close frame")
+
+    @override
+    def connectionMade(self) -> None:
+        # Of TLS Autobahn wants to know more than can be asked for through the door.
+        directlyProvides(self.transport, ITransport)
+        super().connectionMade()
 
     @override
     def onOpen(self) -> None:

@@ -140,6 +140,7 @@ class _Request(Request):
     """A request of HTTP; its body, bounded, stays in memory."""
 
     channel: _Channel
+    transport: Any
     _answering: Deferred[None] | None = None
 
     def __init__(self, channel: HTTPChannel, queued: object = False) -> None:
@@ -177,7 +178,7 @@ class _Request(Request):
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):  # who asked is gone
             log.failure("admin: an answer could not be written", failure)
-            self.channel.loseConnection()
+            self.transport.abortConnection()
 
     def _call(self) -> Call:
         body = self.content.read()
