@@ -233,6 +233,7 @@ class Relay:
             each.lost = _loser(session, side)
         try:
             self.observer.session_opened(facts, session)
+            facts.phases.clear()  # a session may last for days
             head = client_response_head(response, self._cookies_of(opening, lease.upstream))
             session.start(head, client.take_early(), rest)
             self.drains.session_opened(session)
