@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -11,39 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import PATIENCE, Process, require, require_program
+from tests.browser import chromium
+from tests.support import PATIENCE, Process
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 UPSTREAMS = {"amber", "cobalt", "jade"}
 PAGE = re.compile(r"http://127\.0\.0\.1:\d+/")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,800",
-)
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
     """Give a headless Chromium with a profile of its own."""
-    require(importlib.util.find_spec("selenium"), "selenium is not installed")
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    options = ChromeOptions()
-    options.binary_location = require_program("chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options, Service(require_program("chromedriver"))) as chrome:
+    with chromium(tmp_path / "profile") as chrome:
         chrome.implicitly_wait(PATIENCE)
         yield chrome
 
