@@ -38,7 +38,9 @@ class StandIn:
     The server; use it as a context manager.
 
     :ivar message: what a page gets when it connects; `push` sends it again to all.
-    :ivar answers: what an order is answered with, ``"METHOD /path"`` -> (status, JSON); else 200 {}.
+    :ivar answers: what a request is answered with, ``"METHOD /path"`` -> (status, JSON); else
+        200 and {}.  With ``"/live"`` in it, websockets are refused with that status.
+    :ivar answering: while it is not set, requests wait for their answers.
     :ivar asked: all requests but those for the page itself, in order.
     :ivar heard: what the pages said over their websockets.
     """
@@ -46,6 +48,7 @@ class StandIn:
     html: str
     message: dict[str, Any]
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[Asked] = field(default_factory=list)
     heard: list[Any] = field(default_factory=list)
     port: int = 0
@@ -84,6 +87,14 @@ class StandIn:
         """Send a text as it is."""
         self._run(self._send(text))
 
+    def hold_answers(self) -> None:
+        """Let requests wait until `give_answers`."""
+        self._loop.call_soon_threadsafe(self.answering.clear)
+
+    def give_answers(self) -> None:
+        """Answer those that wait, and all from now on."""
+        self._loop.call_soon_threadsafe(self.answering.set)
+
     def hang_up(self) -> None:
         """Close every page's websocket."""
         self._run(self._hang_up())
@@ -106,6 +117,7 @@ class StandIn:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     async def _start(self) -> None:
+        self.answering.set()
         app = web.Application()
         app.router.add_get("/", self._page)
         app.router.add_get("/live", self._serve_live)
@@ -152,6 +164,7 @@ class StandIn:
         text = await request.text()
         path = request.raw_path
         self._note(asked=Asked(request.method, path, json.loads(text) if text else None))
+        await self.answering.wait()
         status, answer = self.answers.get(f"{request.method} {path}", (200, {}))
         return web.json_response(answer, status=status)
 
