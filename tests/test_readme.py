@@ -66,6 +66,9 @@ def test_these_are_all_the_commands() -> None:
         "wsrelay check relay.ini",
         "twistd -n wsrelay --config relay.ini",
         "twistd -n wsrelay --listen tcp:8080 --upstream ws://127.0.0.1:3000",
+        "wsrelay status",
+        "wsrelay drain chat/10.0.0.1:3000",
+        "wsrelay reload",
     ]
 
 
@@ -110,7 +113,7 @@ def test_the_two_line_relay_ini_relays(tmp_path: Path) -> None:
 def test_the_command_line_without_a_file_relays(tmp_path: Path) -> None:
     listen = free_port()
     with echo_upstream() as port:
-        line = commands()[-1].replace("tcp:8080", f"tcp:{listen}").replace(":3000", f":{port}")
+        line = commands()[4].replace("tcp:8080", f"tcp:{listen}").replace(":3000", f":{port}")
         name, *arguments = line.replace("-n ", "-n --pidfile= ").split()
         with Process([program(name), *arguments], cwd=tmp_path) as relay:
             relay.wait_for_port(listen)
@@ -123,6 +126,28 @@ def test_the_longer_relay_ini_is_good(tmp_path: Path) -> None:
         [program("wsrelay"), "check", "relay.ini"], cwd=tmp_path, capture_output=True, text=True
     )
     assert checked.stdout == "relay.ini: ok\n"
+
+
+@pytest.mark.peers
+def test_the_relay_ini_with_an_admin_endpoint_is_seen_and_steered(tmp_path: Path) -> None:
+    admin = free_port()
+    with echo_upstream() as port:
+        text = blocks("ini")[2].replace("tcp:8080", "tcp:0").replace("tcp:9000", f"tcp:{admin}")
+        text = text.replace("10.0.0.1:3000", f"127.0.0.1:{port} name=10.0.0.1:3000")
+        with started_relay(text, tmp_path) as relay:
+            assert_it_echoes(f"{relay.url}/chat")
+            status, drain, reload = (_operate(line, tmp_path) for line in commands()[5:])
+    assert "pool chat (least-connections, sticky cookie, health check websocket)" in status
+    assert "chat/10.0.0.1:3000 is draining" in drain
+    assert reload == "nothing changed\n"
+
+
+def _operate(line: str, folder: Path) -> str:
+    name, *arguments = line.split()
+    ran = subprocess.run(
+        [program(name), *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return ran.stdout
 
 
 def test_the_balancer_is_under_30_lines() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from wsrelay.config.model import PluginCall
 from wsrelay.health.check import Result
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
@@ -110,13 +111,18 @@ def pool_words(pool: Pool) -> Json:
     config = pool.config
     return {
         "name": pool.name,
-        "balancer": config.balancer.name,
+        "balancer": _call_text(config.balancer),
         "sticky": None if config.sticky is None else "cookie",
-        "discover": None if config.discover is None else config.discover.name,
+        "discover": None if config.discover is None else _call_text(config.discover),
         "health_check": None if config.health_check is None else config.health_check.kind,
         "sessions": sum(each.sessions for each in (*pool.upstreams, *pool.gone)),
         "queue": len(pool.line),
     }
+
+
+def _call_text(call: PluginCall) -> str:
+    """Write a plugin's name and options as in relay.ini."""
+    return " ".join([call.name, *[f"{name}={value}" for name, value in call.options.items()]])
 
 
 def session_words(session: Session, calendar: Calendar) -> Json:
