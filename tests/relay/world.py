@@ -122,12 +122,14 @@ class Records(Nobody):
     refusals: list[tuple[int, str]] = field(factory=list)
     refused_facts: list[Facts] = field(factory=list)
 
+    phases: list[dict[str, float]] = field(factory=list)  # of those that opened
     retries: list[str] = field(factory=list)
     pings: list[tuple[Side, float | None]] = field(factory=list)
     health: list[tuple[str, str, str]] = field(factory=list)
 
     def session_opened(self, facts: Facts, session: Session) -> None:
         self.opened.append(facts)
+        self.phases.append(dict(facts.phases))
 
     def session_ended(self, facts: Facts, session: Session) -> None:
         self.ended.append((facts, session))

@@ -117,7 +117,7 @@ class RelayControl:
         """List the sessions that match."""
         for name in wanted:
             if name not in FILTERS:
-                raise Refused(400, f"{unknown_name('filter', name, FILTERS)}.")
+                raise Refused(400, unknown_name("filter", name, FILTERS))
         found = [each for each in self.service.relay.sessions.values() if _matches(each, wanted)]
         listed = [session_words(each, self._calendar) for each in islice(found, limit)]
         return {"total": len(found), "sessions": listed}
@@ -247,14 +247,14 @@ class RelayControl:
     def _pool_called(self, name: str) -> Pool:
         pools = self.service.relay.pools
         if name not in pools:
-            raise Refused(404, f"{unknown_name('pool', name, pools)}.")
+            raise Refused(404, unknown_name("pool", name, pools))
         return pools[name]
 
     def _upstream(self, pool: str, name: str) -> tuple[Pool, Upstream]:
         home = self._pool_called(pool)
         known = {each.name: each for each in home.upstreams}
         if name not in known:
-            raise Refused(404, f"{unknown_name(f'upstream of pool {pool}', name, known)}.")
+            raise Refused(404, unknown_name(f"upstream of pool {pool}", name, known))
         return home, known[name]
 
     def _session(self, id: str) -> Session:

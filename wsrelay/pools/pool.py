@@ -103,7 +103,13 @@ class Pool:
         return [each for each in self.upstreams if each.state == "ready"]
 
     def _up(self) -> list[Upstream]:
-        return [each for each in self._ready() if not each.looks_down]
+        # `Upstream.looks_down`, written out: every handshake asks it of all upstreams.
+        now = self._seconds()
+        return [
+            each
+            for each in self.upstreams
+            if each.state == "ready" and each.checked != "down" and each.down_until <= now
+        ]
 
     def _free(self, upstreams: list[Upstream], tried: Collection[Upstream]) -> tuple[Upstream, ...]:
         free = [each for each in upstreams if each.has_room and each not in tried]
