@@ -51,6 +51,16 @@ def test_a_body_that_trickles_in_gets_no_more_time(world: World) -> None:
     world.assert_at_rest()
 
 
+def test_of_a_body_that_is_too_large_no_more_is_kept_than_may_be(world: World) -> None:
+    client = world.connect()
+    client.send(request("POST", "/api/drain", {"Content-Length": "1000000000"}))
+    for _ in range(100):
+        client.send(b" " * 10_000)
+    (connection,) = world.site.door.protocols
+    (asking,) = connection.wrappedProtocol.requests  # type: ignore[attr-defined]
+    assert len(asking.content.getvalue()) == 64 * 1024 + 1
+
+
 def stalled(world: World, **headers: str) -> Client:
     """Ask, and do not take the answer."""
     client = world.connect()
