@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.ssl import CertificateOptions
@@ -92,7 +93,7 @@ class Listeners(MultiService):
         new = [each for each in wanted.values() if each.endpoint not in self._sockets]
         old = [each for key, each in self._sockets.items() if key not in wanted]
         try:
-            self._open(new, contexts)
+            await self._open(new, contexts)
         except CannotStartError:
             if not old:
                 raise
@@ -110,22 +111,26 @@ class Listeners(MultiService):
         self.relay.listeners = {each.config.name: each.listener for each in sockets}
         return lines
 
-    def _open(self, configs: list[ListenerConfig], contexts: Contexts) -> None:
-        """Open all or none."""
+    async def _open(self, configs: list[ListenerConfig], contexts: Contexts) -> None:
+        """
+        Open all or none.
+
+        :raises CannotStartError: those that were opened are closed, and their addresses free.
+        """
         before = dict(self.relay.listeners)
         try:
             for config in configs:
                 self.add(config, contexts)  # binds at once: the parent runs
         except CannotStartError:
             for config in configs:
-                if socket := self._sockets.pop(config.endpoint, None):
-                    socket.service.disownServiceParent()
+                if socket := self._sockets.get(config.endpoint):
+                    await self._close(socket)
             self.relay.listeners = before
             raise
 
     async def _close(self, socket: _Socket) -> None:
         self._sockets.pop(socket.config.endpoint, None)
-        await socket.service.disownServiceParent()
+        await maybeDeferred(socket.service.disownServiceParent)
 
     async def _exchange(
         self, old: list[_Socket], new: list[ListenerConfig], contexts: Contexts
@@ -133,12 +138,19 @@ class Listeners(MultiService):
         for each in old:
             await self._close(each)
         try:
-            self._open(new, contexts)
+            await self._open(new, contexts)
         except CannotStartError:
             for each in old:
-                each.service.setServiceParent(self)
-                self._sockets[each.config.endpoint] = each
+                await self._open_again(each)
             raise
+
+    async def _open_again(self, socket: _Socket) -> None:
+        try:
+            socket.service.setServiceParent(self)
+        except CannotStartError:  # which is logged; the next reload tries it anew
+            await maybeDeferred(socket.service.disownServiceParent)
+        else:
+            self._sockets[socket.config.endpoint] = socket
 
     def _alter(self, socket: _Socket, config: ListenerConfig, contexts: Contexts) -> list[str]:
         """Let a socket that stays be the listener that *config* says."""
