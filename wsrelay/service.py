@@ -217,7 +217,7 @@ class RelayService(MultiService):
 
     def _plan_tick(self) -> None:
         self._stop_tick()
-        if self.config.log.tick is not None:
+        if self.running and self.config.log.tick is not None:
             self._tick = self._reactor.callLater(self.config.log.tick, self._write_ticks)
 
     def _stop_tick(self) -> None:
@@ -266,6 +266,8 @@ class RelayService(MultiService):
             self.desk.metrics.reloaded("refused" if reload.errors else "ok")
 
     def _read(self) -> RelayConfig:
+        if not self.running:
+            raise ReloadRefused("the relay is stopping; nothing is reloaded any more")
         if self._load is None:
             raise ReloadRefused("there is no file to reload; start with --config relay.ini")
         try:
