@@ -26,6 +26,7 @@ from wsrelay.relay import reconfigure
 from wsrelay.relay.reconfigure import prepare
 
 A, B, C, D = UPSTREAMS
+MISSING = Path("/none/such.pem")
 SECURE = UpstreamConfig("s", "wss://192.0.2.110:9000")
 
 
@@ -121,14 +122,12 @@ class ReconfigureTests(SynchronousTestCase):
         self.check_refused(evolve(changed, pools=(*changed.pools, bad)), "none-such")
 
     def test_a_bad_tls_file_changes_nothing(self) -> None:
-        missing = Path(self.mktemp())
-        changed = self.with_pool(upstreams=(C, SECURE), tls_ca=missing)
-        self.check_refused(changed, str(missing))
+        changed = self.with_pool(upstreams=(C, SECURE), tls_ca=MISSING)
+        self.check_refused(changed, str(MISSING))
 
     def test_a_bad_tls_file_of_a_new_pool_changes_nothing(self) -> None:
-        missing = Path(self.mktemp())
-        bad = PoolConfig("other", (SECURE,), tls_ca=missing)
-        self.check_refused(evolve(self.config, pools=(*self.config.pools, bad)), str(missing))
+        bad = PoolConfig("other", (SECURE,), tls_ca=MISSING)
+        self.check_refused(evolve(self.config, pools=(*self.config.pools, bad)), str(MISSING))
 
     # nothing new
 
