@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.relay.support import FakeTransport, frame_from
 from tests.relay.world import REQUEST, ROUTE, World, answer_in, close_code
+from wsrelay.relay import closing
 from wsrelay.relay.closing import Closing
 from wsrelay.relay.pump import Side
 
@@ -83,6 +84,23 @@ class DrainTests(SynchronousTestCase):
         pairs = [world.establish() for _ in range(5)]
         self.begin(world, 0)
         self.assertEqual(closed(pairs), [0, 1, 2, 3, 4])
+
+    def test_many_that_are_due_at_once_are_closed_in_several_turns_of_the_reactor(self) -> None:
+        self.patch(closing, "MOST", 2)
+        world = World()
+        pairs = [world.establish() for _ in range(5)]
+        self.begin(world, 0)
+        counts: list[int] = []
+
+        def look(turns: int) -> None:
+            world.settle()
+            counts.append(len(closed(pairs)))
+            if turns:
+                world.reactor.callLater(0, look, turns - 1)
+
+        look(2)
+        world.advance(0)
+        self.assertEqual(counts, [2, 4, 5])
 
     def test_any_number_of_sessions_is_closed_by_the_timeout_and_none_is_forgotten(self) -> None:
         for count, timeout in ((1, 30.0), (3, 1.0), (7, 0.3), (11, 30.0)):

@@ -40,12 +40,13 @@ class Levelling:
                 self._sessions[session.upstream].append(session)
         for each in self._sessions.values():
             random.shuffle(each)
-        self.left = sum(max(self._excess(each), 0) for each in self._sessions)
+        self.left = sum(max(each, 0) for each in self._excess().values())
 
     def next(self) -> Session | None:
         """Return a session of the upstream that is farthest above its share."""
-        fullest = max(self._sessions, key=self._excess, default=None)
-        if fullest is None or self.left <= 0 or self._excess(fullest) <= 0:
+        excess = self._excess()
+        fullest = max(excess, key=excess.__getitem__, default=None)
+        if fullest is None or self.left <= 0 or excess[fullest] <= 0:
             self._spare()
             return None
         while self._sessions[fullest]:
@@ -72,12 +73,19 @@ class Levelling:
         up = [each for each in self.pool.upstreams if each.state == "ready" and not each.looks_down]
         return [each for each in up if not each.backup] or up
 
-    def _excess(self, upstream: Upstream) -> int:
-        """Say how many sessions an upstream has above its share, those that end not counted."""
+    def _excess(self) -> dict[Upstream, int]:
+        """Say how many sessions each has above its share, those that end not counted."""
         takers = self._takers()
-        if upstream not in takers:
-            return 0
-        share = sum(each.sessions for each in takers) * upstream.weight
-        ending = [each for each in self._closed.get(upstream, ()) if not each.is_over]
-        self._closed[upstream] = ending
-        return upstream.sessions - len(ending) - ceil(share / sum(each.weight for each in takers))
+        sessions = sum([each.sessions for each in takers])
+        weights = sum([each.weight for each in takers])
+        return {
+            each: each.sessions - self._ending(each) - ceil(sessions * each.weight / weights)
+            for each in takers
+            if each in self._sessions
+        }
+
+    def _ending(self, upstream: Upstream) -> int:
+        """Count those that were told to close and are not gone yet."""
+        told = [each for each in self._closed.get(upstream, ()) if not each.is_over]
+        self._closed[upstream] = told
+        return len(told)
