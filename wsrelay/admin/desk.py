@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import globalLogPublisher
 
 from wsrelay.admin.recent import RecentLog
@@ -46,6 +46,7 @@ class Desk:
     control: RelayControl = field(init=False)
     _config: AdminConfig | None = field(default=None, init=False)
     _endpoint: AdminService | None = field(default=None, init=False)
+    _retired: list[AdminService] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.metrics = Metrics()
@@ -85,7 +86,10 @@ class Desk:
         """Stop listening; the last thing that a relay does."""
         self.lag.stop()
         globalLogPublisher.removeObserver(self.recent)
-        return self._unbind()
+        endpoints = [*self._retired, *([] if self._endpoint is None else [self._endpoint])]
+        self._endpoint = None
+        self._retired.clear()
+        return gatherResults([each.stopService() for each in endpoints], consumeErrors=True)
 
     async def change(self, config: AdminConfig | None) -> list[str]:
         """
@@ -95,12 +99,12 @@ class Desk:
         """
         old, lines = self._config, []
         if config is None:
-            await self._unbind()
+            await self._retire()
             lines = ["admin endpoint closed"] if old is not None else []
         elif old is None or old.listen != config.listen:
             new = self._make(config)
             new.privilegedStartService()
-            await self._unbind()
+            await self._retire()
             self._endpoint = new
             new.startService()
             lines = [f"admin endpoint opened on {config.listen}"]
@@ -112,9 +116,13 @@ class Desk:
     def _make(self, config: AdminConfig) -> AdminService:
         return AdminService(config.listen, self.control, _token_of(config), self.reactor)
 
-    def _unbind(self) -> Deferred[Any]:
-        endpoint, self._endpoint = self._endpoint, None
-        return succeed(None) if endpoint is None else endpoint.stopService()
+    async def _retire(self) -> None:
+        """Listen no more where the endpoint was; the answer to a reload still gets out."""
+        if self._endpoint is not None:
+            self._retired = [each for each in self._retired if each.is_leaving]
+            self._retired.append(self._endpoint)
+            endpoint, self._endpoint = self._endpoint, None
+            await endpoint.retire()
 
 
 def _token_of(config: AdminConfig) -> str | None:

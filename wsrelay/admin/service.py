@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
 from wsrelay.admin.control import Control
-from wsrelay.admin.site import make_admin_site
+from wsrelay.admin.site import AdminSite, make_admin_site
 from wsrelay.endpoints import is_local
 from wsrelay.listening import ListenerService
 
 __all__ = ["AdminService"]
+
+FAREWELL: Final = 1.0
+"""Seconds for answers under way when a reload moves the endpoint, or changes its token."""
 
 
 class AdminService(ListenerService):
@@ -32,6 +36,8 @@ class AdminService(ListenerService):
             make_admin_site, control, is_local=is_local(endpoint), reactor=reactor
         )
         self._token = token
+        self._reactor = reactor
+        self._leaving: dict[AdminSite, IDelayedCall] = {}
         self.site = self._make_site(token=token)
         super().__init__("the admin endpoint", serverFromString(reactor, endpoint), self.site.door)
 
@@ -47,11 +53,33 @@ class AdminService(ListenerService):
         site, self.site = self.site, self._make_site(token=token)
         self._token = token
         self.front.go_over(self.site.door)
-        site.close()
+        self._close_soon(site)
         return True
+
+    def retire(self) -> Deferred[Any]:
+        """Stop listening, and end connections a moment later; fires when nobody listens."""
+        self._close_soon(self.site)
+        return super().stopService()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether connections are still to be ended."""
+        return bool(self._leaving)
+
+    def _close_soon(self, site: AdminSite) -> None:
+        # Who ordered the reload that led to this is to get an answer.
+        self._leaving[site] = self._reactor.callLater(FAREWELL, self._close, site)
+
+    def _close(self, site: AdminSite) -> None:
+        del self._leaving[site]
+        site.close()
 
     @override
     def stopService(self) -> Deferred[Any]:
         """Stop listening and end all connections; fires when both is done, within seconds."""
-        port = maybeDeferred(super().stopService)
-        return gatherResults([port, self.site.close()], consumeErrors=True)
+        port = super().stopService()
+        sites = [self.site, *(each for each in self._leaving if each is not self.site)]
+        for call in self._leaving.values():
+            call.cancel()
+        self._leaving.clear()
+        return gatherResults([port, *[each.close() for each in sites]], consumeErrors=True)
