@@ -44,12 +44,14 @@ class Levelling:
 
     def next(self) -> Session | None:
         """Return a session of the upstream that is farthest above its share."""
-        excess = self._excess()
-        fullest = max(excess, key=excess.__getitem__, default=None)
-        if fullest is None or self.left <= 0 or excess[fullest] <= 0:
-            self._spare()
-            return None
-        while self._sessions[fullest]:
+        while self.left > 0:
+            excess = self._excess()
+            fullest = max(excess, key=excess.__getitem__, default=None)
+            if fullest is None or excess[fullest] <= 0:
+                break
+            if not self._sessions[fullest]:  # those that it has now came later, or end anyway
+                del self._sessions[fullest]
+                continue
             session = self._sessions[fullest].pop()
             if not session.is_ending:
                 self.left -= 1
