@@ -114,9 +114,13 @@ class Drains:
     def session_opened(self, session: Session) -> None:
         """Close a session, too, whose handshake was under way when a closing began."""
         taken = [each.session_opened(session) for each in list(self.running.values())]
-        upstream = session.upstream
-        if not any(taken) and (upstream.state == "drain" or upstream.source == "gone"):
-            session.close(session.route.drain_close_code, "the upstream is drained", "drain")
+        upstream, code = session.upstream, session.route.drain_close_code
+        if any(taken):
+            return
+        if upstream.state == "drain":
+            session.close(code, "the upstream is drained", "drain")
+        elif upstream.source == "gone" and upstream.policy.on_removed != "keep":
+            session.close(code, "the upstream is removed", "removed")
 
     def session_ended(self, session: Session) -> None:
         """Tell the closings of a session's end."""

@@ -147,7 +147,7 @@ class Relay:
         self.observer.health_changed(pool.name, upstream.name, change.to)
         if change.to == "down":
             self.drains.lose(pool, upstream, pool.config.on_down, "down")
-        elif upstream.state == "ready":
+        elif upstream.state == "ready" and upstream.source != "gone":
             self.drains.stop(upstream)
 
     # a client's request
