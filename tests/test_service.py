@@ -30,7 +30,6 @@ from tests.peers.certificates import Authority, KeyPair
 from tests.relay.support import FakeTransport
 from tests.relay.world import ROUTE, UPSTREAMS, Reactor, World
 from tests.support import free_port
-from wsrelay import service
 from wsrelay.config.errors import ConfigError, ConfigErrors, ConfigUnreadable
 from wsrelay.config.model import (
     ListenerConfig,
@@ -43,6 +42,7 @@ from wsrelay.config.model import (
     RouteConfig,
 )
 from wsrelay.log import Logger
+from wsrelay.observe import ticks
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.service import RelayService, ReloadRefused
 
@@ -613,7 +613,7 @@ class TickTests(SynchronousTestCase):
         self.assertEqual(self.ticks(), [])
 
     def test_many_are_written_over_several_turns_and_those_that_end_meanwhile_are_not(self) -> None:
-        self.patch(service, "TICK_SHARE", 3)
+        self.patch(ticks, "AT_ONCE", 3)
         pairs = [self.world.establish() for _ in range(5)]
         ids = list(self.world.relay.sessions)
         first: list[str] = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from typing_extensions import override
 
@@ -20,6 +20,7 @@ from wsrelay.listeners import Contexts, Listeners, contexts_of
 from wsrelay.listening import CannotStartError
 from wsrelay.log import Logger, set_level
 from wsrelay.observe.access_log import AccessLog, NoLog, make_access_log
+from wsrelay.observe.ticks import Ticks
 from wsrelay.pools.pool import Pool
 from wsrelay.relay.facts import Several
 from wsrelay.relay.pumps import choose_pumps
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
 log = Logger()
-
-TICK_SHARE: Final = 500
-"""Records of running sessions that are written in one turn of the reactor."""
-
 
 class ReloadRefused(Exception):  # noqa: N818
     """
@@ -93,12 +90,16 @@ class RelayService(MultiService):
         self._to_stdout = to_stdout
         self._load = load
         self._lock = DeferredLock()
-        self._tick: IDelayedCall | None = None
         self.access_log = make_access_log(config.log, to_stdout=to_stdout)
         self.observers = Several((self.access_log,))
         self.desk: Desk | None = None
         self.relay = Relay(config, reactor, self.observers, self.pumps.make)
         self.relay.on_members = self._pool_changed
+        self.ticks = Ticks(
+            reactor,
+            self.relay.sessions.values,
+            lambda session: self.access_log.session_ticked(session),
+        )
         self.upkeeps: dict[Pool, Upkeep] = {}
         self.listeners = Listeners(self.relay, reactor)
         contexts = contexts_of(config.listeners)
@@ -140,7 +141,7 @@ class RelayService(MultiService):
             self.desk.start()
         for pool in self.relay.pools.values():
             self._pool_changed(pool)
-        self._plan_tick()
+        self.ticks.start(self.config.log.tick)
         for config, address in self.listeners.addresses():
             log.info("listener {name} on {address}", name=config.name, address=address)
         # Not before: until then a signal would end the process without a word.
@@ -159,7 +160,7 @@ class RelayService(MultiService):
         for upkeep in self.upkeeps.values():
             upkeep.stop()
         self.upkeeps.clear()
-        self._stop_tick()
+        self.ticks.stop()
         drained = self._drained()
         stopped: Deferred[Any] = gatherResults([super().stopService(), drained], consumeErrors=True)
         # One turn later, so that the last answers are written before the process ends.
@@ -214,28 +215,6 @@ class RelayService(MultiService):
     def reopen_log(self) -> None:
         """Open the access log anew, after somebody has moved its file away."""
         self.access_log.reopen()
-
-    def _plan_tick(self) -> None:
-        self._stop_tick()
-        if self.running and self.config.log.tick is not None:
-            self._tick = self._reactor.callLater(self.config.log.tick, self._write_ticks)
-
-    def _stop_tick(self) -> None:
-        if self._tick is not None and self._tick.active():
-            self._tick.cancel()
-        self._tick = None
-
-    def _write_ticks(self) -> None:
-        self._plan_tick()
-        self._write_some(list(self.relay.sessions.values()))
-
-    def _write_some(self, sessions: list[Any]) -> None:
-        """Write a record of each session, some at a time."""
-        for session in sessions[:TICK_SHARE]:
-            if not session.is_over:
-                self.access_log.session_ticked(session)
-        if len(sessions) > TICK_SHARE:
-            self._reactor.callLater(0, self._write_some, sessions[TICK_SHARE:])
 
     # reload
 
@@ -336,7 +315,7 @@ class RelayService(MultiService):
             self.access_log.config = config.log
         if old.log != config.log:
             set_level(config.log.level)
-            self._plan_tick()
+            self.ticks.start(config.log.tick if self.running else None)
             lines.append("log changed")
         names = ("drain_timeout", "drain_rate", "data_path")
         differ = [name for name in names if getattr(old, name) != getattr(config, name)]
