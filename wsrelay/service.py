@@ -35,6 +35,7 @@ __all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
 log = Logger()
 
+
 class ReloadRefused(Exception):  # noqa: N818
     """
     A new configuration cannot be used; nothing has changed.

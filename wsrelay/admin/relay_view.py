@@ -1,0 +1,254 @@
+"""What the admin endpoint shows of a relay."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from wsrelay import __version__
+from wsrelay.admin.control import Refused
+from wsrelay.admin.recent import RecentLog
+from wsrelay.admin.words import (
+    Calendar,
+    Json,
+    check_words,
+    closing_words,
+    date,
+    legs_words,
+    pool_words,
+    session_words,
+    upstream_words,
+)
+from wsrelay.config.errors import unknown_name
+from wsrelay.observe.lag import Lag
+from wsrelay.observe.metrics import Metrics
+from wsrelay.observe.prometheus import Exporter
+from wsrelay.observe.traffic import NOTHING, Traffic
+from wsrelay.pools.pool import Pool
+from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.closing import Closing
+from wsrelay.relay.session import Session
+
+if TYPE_CHECKING:
+    from wsrelay.service import RelayService
+
+FILTERS: Final = ("pool", "upstream", "route", "listener", "client")
+
+
+@define(eq=False)
+class RelayView:
+    """
+    Shows one relay: the half of a `Control` that changes nothing.
+
+    :param service: the relay.
+    :param counts: of its handshakes; *traffic*: what passed; *lag*: of its reactor.
+    :param recent: the end of its log.
+    """
+
+    service: RelayService
+    counts: Metrics
+    traffic: Traffic
+    lag: Lag
+    recent: RecentLog
+    calendar: Calendar = field(init=False)
+    _exporter: Exporter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        relay = self.service.relay
+        self.calendar = Calendar(relay.reactor.seconds)
+        self._exporter = Exporter(relay, self.counts, self.traffic, self.lag)
+
+    # what is there
+
+    def status(self) -> Json:
+        """Return the whole state."""
+        service, relay = self.service, self.service.relay
+        not_ready = self.not_ready()
+        opened, refused = _opened_and_refused(self.counts)
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": date(service.started_at),
+            "uptime_s": round(time.time() - service.started_at, 1),
+            "now": date(time.time()),
+            "config": service.file,
+            "pump": service.pumps.words,
+            "ready": not not_ready,
+            "not_ready": not_ready,
+            "drain": closing_words(relay.drains.find(relay)) if relay.is_draining else None,
+            "connections": len(relay.connections),
+            "openings": len(relay.openings),
+            "sessions": len(relay.sessions),
+            "handshakes": opened,
+            "refused": refused,
+            "lag_s": round(self.lag.seconds, 4),
+            "last_reload": self._last_reload(),
+            "listeners": [
+                {"name": each.name, "address": address, "tls": each.certificate is not None}
+                for each, address in service.listeners.addresses()
+            ],
+            "routes": self._routes(),
+            "pools": self.pools(),
+        }
+
+    def not_ready(self) -> str:
+        """Say why nobody new should come; empty when all is well."""
+        relay = self.service.relay
+        if relay.is_draining:
+            return "the relay is draining"
+        if all(pool.is_down for pool in relay.pools.values()):
+            return "no pool has an upstream that is ready and up"
+        return ""
+
+    def pools(self) -> list[Json]:
+        """Return what is known of the pools."""
+        return [self.pool_words_of(each) for each in self.service.relay.pools.values()]
+
+    def sessions(self, wanted: Mapping[str, str], limit: int) -> Json:
+        """List the sessions that match."""
+        for name in wanted:
+            if name not in FILTERS:
+                raise Refused(400, unknown_name("filter", name, FILTERS))
+        found = [each for each in self.service.relay.sessions.values() if _matches(each, wanted)]
+        listed = [session_words(each, self.calendar) for each in islice(found, limit)]
+        return {"total": len(found), "sessions": listed}
+
+    def session(self, id: str) -> Json:
+        """Return all that is known of a session."""
+        session = self.session_called(id)
+        facts = session.facts
+        tls = {each.name: each.certificate is not None for each in self.service.config.listeners}
+        return {
+            **session_words(session, self.calendar),
+            "tls": tls.get(facts.listener, False),
+            "handshake_ms": round(facts.handshake_ms, 1),
+            "attempts": facts.attempts,
+            "legs": legs_words(session),
+        }
+
+    def metrics(self) -> bytes:
+        """Return the metrics."""
+        return self._exporter.render()
+
+    def log_since(self, number: int) -> list[Json]:
+        """Return the recent lines of the log."""
+        return self.recent.since(number)
+
+    # who is meant
+
+    def pool_called(self, name: str) -> Pool:
+        """Return a pool; raise `Refused` if there is none of this name."""
+        pools = self.service.relay.pools
+        if name not in pools:
+            raise Refused(404, unknown_name("pool", name, pools))
+        return pools[name]
+
+    def upstream_called(self, pool: str, name: str) -> tuple[Pool, Upstream]:
+        """Return an upstream and its pool; raise `Refused` if there is none."""
+        home = self.pool_called(pool)
+        known = {each.name: each for each in home.upstreams}
+        if name not in known:
+            raise Refused(404, unknown_name(f"upstream of pool {pool}", name, known))
+        return home, known[name]
+
+    def session_called(self, id: str) -> Session:
+        """Return a live session; raise `Refused` if there is none."""
+        session = self.service.relay.sessions.get(id)
+        if session is None:
+            raise Refused(404, f"There is no session {id}; it may have ended.")
+        return session
+
+    # words
+
+    def pool_words_of(self, pool: Pool) -> Json:
+        """Say all that is known of a pool."""
+        drains = self.service.relay.drains
+        members = [*pool.upstreams, *pool.gone]
+        return {
+            **pool_words(pool),
+            "drain": closing_words(
+                _shown(drains.running.get(pool), pool.upstreams, drains.find(pool))
+            ),
+            "rebalance": closing_words(drains.find(("rebalance", pool))),
+            "problem": self._problem_of(pool),
+            "upstreams": [self.upstream_words_of(pool, each) for each in members],
+        }
+
+    def upstream_words_of(self, pool: Pool, upstream: Upstream) -> Json:
+        """Say all that is known of an upstream."""
+        drains = self.service.relay.drains
+        closing = _shown(drains.running.get(upstream), [upstream], drains.find(upstream))
+        words = upstream_words(upstream, self.calendar, closing, self._check(pool, upstream))
+        passed = self.traffic.collect(self.service.relay.sessions.values())
+        totals = passed.upstreams.get((pool.name, upstream.name), NOTHING)
+        return {
+            **words,
+            "messages_up": totals.client_messages,
+            "messages_down": totals.upstream_messages,
+            "bytes_up": totals.client_payload,
+            "bytes_down": totals.upstream_payload,
+        }
+
+    def _check(self, pool: Pool, upstream: Upstream) -> Json | None:
+        upkeep = self.service.upkeeps.get(pool)
+        found = None if upkeep is None else upkeep.results.get(upstream)
+        return None if found is None else check_words(found[0], self.calendar.at(found[1]))
+
+    def _problem_of(self, pool: Pool) -> str:
+        upkeep = self.service.upkeeps.get(pool)
+        return "" if upkeep is None or upkeep.source is None else upkeep.source.problem
+
+    def _routes(self) -> list[Json]:
+        counts: dict[str, int] = {}
+        for session in self.service.relay.sessions.values():
+            counts[session.route.name] = counts.get(session.route.name, 0) + 1
+        signs = {"exact": "= ", "prefix": "", "regex": "~ "}
+        return [
+            {
+                "name": each.name,
+                "host": each.host,
+                "path": f"{signs[each.path.kind]}{each.path.value}",
+                "pool": each.pool,
+                "sessions": counts.get(each.name, 0),
+            }
+            for each in self.service.config.routes
+        ]
+
+    def _last_reload(self) -> Json | None:
+        last = self.service.last_reload
+        if last is None:
+            return None
+        return {
+            "at": date(last.at),
+            "ok": not last.errors,
+            "changes": list(last.changes),
+            "errors": list(last.errors),
+        }
+
+
+def _opened_and_refused(counts: Metrics) -> tuple[int, int]:
+    """Count the handshakes that made a session, and the others."""
+    opened = sum(n for (*_, status), n in counts.handshakes.items() if status == 101)
+    return opened, sum(counts.handshakes.values()) - opened
+
+
+def _matches(session: Session, wanted: Mapping[str, str]) -> bool:
+    facts: Any = session.facts
+    return all(
+        facts.client.startswith(text) if name == "client" else getattr(facts, name) == text
+        for name, text in wanted.items()
+    )
+
+
+def _shown(
+    running: Closing | None, upstreams: Iterable[Upstream], last: Closing | None
+) -> Closing | None:
+    """Return the drain that is shown: one that runs, or whose upstreams are still drained."""
+    if running is not None:
+        return running
+    return last if all(each.state == "drain" for each in upstreams) else None
