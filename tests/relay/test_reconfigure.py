@@ -209,6 +209,12 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual([close_code(leg) for leg in pairs[1]], [1012, 1012])
         self.assertEqual((b.source, b.active), ("gone", 1))
 
+    def test_an_upstream_that_is_added_begins_slowly_and_no_other(self) -> None:
+        self.apply(self.with_pool(slow_start=10.0))
+        self.apply(self.with_pool(upstreams=(A, B, C)))
+        turns = [[each.takes_turn() for _ in range(10)] for each in self.pool.upstreams]
+        self.assertEqual(turns, [[True] * 10, [True] * 10, [False] * 10])
+
     def test_an_upstream_with_another_url_is_another_upstream(self) -> None:
         pair = self.establish()
         a = self.pool.upstreams[0]
