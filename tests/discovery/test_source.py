@@ -306,11 +306,12 @@ def test_it_may_be_stopped_before_it_is_started_and_while_it_waits(world: World)
     assert len(world.plugin.made) == 1
 
 
-def test_the_discoverys_own_problem_is_told_unless_there_is_one_here(started: World) -> None:
+def test_the_discoverys_own_problem_is_told_beside_one_here(started: World) -> None:
     started.plugin.made[0].problem = "the network is down"
     assert started.source.problem == "the network is down"
     started.update()
     assert started.source.problem.startswith("there is no upstream")
+    assert started.source.problem.endswith("; the network is down")
     started.update(A)
     assert started.source.problem == "the network is down"
 

@@ -65,11 +65,11 @@ class Source:
         """
         What is wrong; empty when all is well.
 
-        It is the last answer that is not used, or what the discovery itself has to say in an
-        attribute of this name.
+        It is the last answer that is not used, and what the discovery itself has to say in an
+        attribute of this name: one may be older than the other, and nobody knows which.
         """
         own = self._starting.text or self._answers.text
-        return own or str(getattr(self._discovery, "problem", ""))
+        return "; ".join(filter(None, (own, str(getattr(self._discovery, "problem", "")))))
 
     def start(self) -> None:
         """Begin to look; a discovery that cannot begin is tried again every `RETRY` seconds."""
