@@ -29,6 +29,9 @@ VERSION: Final = "1"
 RENEW_SHARE: Final = 0.5
 """Part of ``ttl`` after which a cookie is set anew, so that who keeps coming keeps it."""
 
+LONGEST_STAMP: Final = 8
+"""Digits of a time in base 36; a longer one would cost more than it is worth."""
+
 _SECRETS: Final = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")
 
 
@@ -86,6 +89,8 @@ class StickyCookie:
         """Return when a value claims to have been made; None if it is none, or too old."""
         version, _, rest = value.partition(".")
         stamp, dot, _ = rest.partition(".")
+        if len(stamp) > LONGEST_STAMP:
+            return None
         if version != VERSION or not dot or not value.isascii() or not stamp.isalnum():
             return None
         try:
