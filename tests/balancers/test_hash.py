@@ -165,3 +165,69 @@ def test_a_bad_key_is_refused_with_the_good_ones(key: str) -> None:
 def test_a_bad_load_factor_is_refused_with_what_was_expected(load_factor: str) -> None:
     with pytest.raises(ValueError, match=r"^load_factor=.*: expected a number of 1 or more"):
         Hash("ip", load_factor)
+
+
+# When one leaves, with the bounded load at work
+
+
+CROWD = [f"198.51.{number // 250}.{number % 250}" for number in range(10_000)]
+
+
+def filled(pool: Sequence[FakeUpstream], keys: Sequence[str]) -> tuple[list[str], int]:
+    """
+    Let all *keys* connect, one after the other, and stay.
+
+    :returns: the name of the upstream of each, and how many are not where they belong,
+        because that had no room.
+    """
+    balancer, unbounded = Hash("ip"), Hash("ip", "off")
+    names, displaced = [], 0
+    for each in pool:
+        each.active = 0
+    for key in keys:
+        request = FakeHandshake(client_address=key)
+        chosen = balancer.choose(request, pool)
+        displaced += chosen is not unbounded.choose(request, pool)
+        chosen.active += 1
+        names.append(chosen.name)
+    return names, displaced
+
+
+def leave_one_after_the_other(count: int, keys: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return, for each upstream that leaves: its keys, the keys that move, those displaced."""
+    pool = pool_of(*[1] * count)
+    before, displaced = filled(pool, keys)
+    found = []
+    for gone in pool:
+        after, displaced_now = filled([each for each in pool if each is not gone], keys)
+        moved = sum(one != other for one, other in zip(before, after, strict=True))
+        found.append((before.count(gone.name), moved, displaced + displaced_now))
+    return found
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_about_one_key_in_n_moves_when_one_of_n_leaves(count: int) -> None:
+    """
+    A key moves if its upstream leaves, or if it was or is displaced; no other does.
+
+    One is displaced only while its upstream has a quarter more than its share of the keys
+    so far.  With a share of m that has a probability of exp(-m / 36) at most (Chernoff's
+    bound), which sums up to 36 keys for each upstream; those who are displaced take others'
+    places, so twice that is allowed.  An upstream has 1/N of the keys, give or take four
+    standard deviations.
+    """
+    share = len(CROWD) / count
+    deviation = (share * (1 - 1 / count)) ** 0.5
+    for own, moved, displaced in leave_one_after_the_other(count, CROWD):
+        assert own <= moved <= own + displaced
+        assert displaced <= 2 * (2 * 36 * count)
+        assert abs(own - share) <= 4 * deviation + 36 * 2
+
+
+def test_a_key_that_everybody_has_moves_no_more_than_was_displaced() -> None:
+    """A third of all clients are in one room: it fills three upstreams and a bit."""
+    busy = [CROWD[0] if number % 3 == 0 else key for number, key in enumerate(CROWD)]
+    for own, moved, displaced in leave_one_after_the_other(10, busy):
+        assert displaced > 2000
+        assert own <= 1.25 * len(busy) / 10 + 1
+        assert own <= moved <= own + displaced
