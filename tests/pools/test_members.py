@@ -89,14 +89,19 @@ def test_removing_takes_away_every_line_of_the_name() -> None:
     assert list(roll.members()) == []
 
 
-def test_showing_takes_it_back() -> None:
+def test_the_operator_may_put_another_one_in_the_place_of_one_that_was_removed() -> None:
     roll = Roll()
     roll.say("file", [A, B])
     roll.hide("a")
     roll.hide("nobody")
-    roll.show("a")
-    roll.show("nobody")
-    assert list(roll.members()) == ["a", "b"]
+    other = line("a", 9001)
+    roll.say("api", [other, C])
+    for _ in range(2):
+        found = [(each.config, each.source) for each in roll.members().values()]
+        assert found == [(B, "file"), (C, "api"), (other, "api")]
+        roll.say("file", [A, B])
+    roll.say("file", [evolve(A, weight=2), B])
+    assert [each.source for each in roll.members().values()] == ["file", "file", "api"]
 
 
 # The pool
@@ -186,9 +191,9 @@ def test_one_that_the_operator_removes_leaves_with_its_sessions_and_stays_away()
     assert not pool.hide("a")
     assert not pool.update(pool.config)
     assert pool.gone == [a]
-    pool.show("a")
-    assert words(pool.set_members("file", [A, B])) == ("a", "", "")
-    assert pool.upstreams[0] is a
+    assert words(pool.set_members("api", [A])) == ("a", "", "")
+    assert pool.upstreams[1] is a
+    assert a.source == "api"
 
 
 @define
@@ -234,7 +239,10 @@ class MembersInUse(RuleBasedStateMachine):
     def expect(self, changes: MemberChanges) -> None:
         """Compare what the pool did with what it should have done."""
         before, old = self.here, [*self.here, *[each for each in self.gone if each.active]]
-        wanted = [each for name, each in self.named().items() if name not in self.hidden]
+        shown = {name: each for name, each in self.named().items() if name not in self.hidden}
+        for each in self.said["api"]:
+            shown.setdefault(each.name, (each, "api"))
+        wanted = list(shown.values())
         assert len(self.pool.upstreams) == len(wanted)
         self.here, changed = [], []
         for upstream, (config, source) in zip(self.pool.upstreams, wanted, strict=True):
@@ -272,13 +280,6 @@ class MembersInUse(RuleBasedStateMachine):
         if name in self.named():
             self.hidden[name] = self.named()[name]
         self.expect(changes)
-
-    @rule(name=st.sampled_from("abcd"))
-    def take_back(self, name: str) -> None:
-        """As `Pool.show` is used: something is said next."""
-        self.pool.show(name)
-        self.hidden.pop(name, None)
-        self.say("api", self.said["api"])
 
     @precondition(lambda self: self.here)
     @rule(data=st.data(), weight=st.integers(1, 3))

@@ -62,7 +62,6 @@ class RelayControl(RelayView):
         if any(each.name == config.name for each in home.upstreams):
             what = f"Pool {pool} has an upstream {config.name} already"
             raise Refused(409, f"{what}; give this one another name with name=.")
-        home.show(config.name)
         changes = home.set_members("api", (*home.said("api"), config))
         self.service.relay.members_changed(home, changes)
         return self.upstream_words_of(*self.upstream_called(pool, config.name))

@@ -29,7 +29,7 @@ class Roll:
 
     Of two with the same name the one of the file counts, then the discovered one.  An
     upstream that the operator removed stays away until its source says something new
-    about it.
+    about it; until then the operator may put another one of its name in its place.
     """
 
     _said: dict[Source, tuple[UpstreamConfig, ...]] = field(factory=dict)
@@ -53,13 +53,12 @@ class Roll:
         if member := self._all().get(name):
             self._hidden[name] = member
 
-    def show(self, name: str) -> None:
-        """Take a `hide` back."""
-        self._hidden.pop(name, None)
-
     def members(self) -> Mapping[str, Member]:
         """Return the upstreams that the pool should have, by name, in order."""
-        return {name: each for name, each in self._all().items() if name not in self._hidden}
+        found = {name: each for name, each in self._all().items() if name not in self._hidden}
+        for config in self.said("api"):
+            found.setdefault(config.name, Member(config, "api"))
+        return found
 
     def _all(self) -> dict[str, Member]:
         found: dict[str, Member] = {}

@@ -157,13 +157,9 @@ class Pool:
         return self._call_roll()
 
     def hide(self, name: str) -> MemberChanges:
-        """Remove an upstream until its source says something new about it."""
+        """Remove an upstream until its source says something new about it, or the operator adds it."""
         self._roll.hide(name)
         return self._call_roll()
-
-    def show(self, name: str) -> None:
-        """Take a `hide` back, for an upstream that is named anew."""
-        self._roll.show(name)
 
     def update(self, config: PoolConfig) -> MemberChanges:
         """Take over a new configuration of the same pool; the balancer is the caller's."""
