@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from wsrelay.admin.control import Refused
 from wsrelay.admin.relay_view import RelayView
 from wsrelay.admin.words import Json, closing_words, session_words
-from wsrelay.config.lines import upstream as parse_upstream
+from wsrelay.config.lines import absolute_upstream
 from wsrelay.config.model import Rate
 from wsrelay.pools.choosing import announce
 from wsrelay.pools.pool import Pool
@@ -56,7 +56,7 @@ class RelayControl(RelayView):
         """Add an upstream."""
         home = self.pool_called(pool)
         try:
-            config = parse_upstream(line)
+            config = absolute_upstream(line)
         except ValueError as error:
             raise Refused(400, f"{error}.") from error
         if any(each.name == config.name for each in home.upstreams):

@@ -49,6 +49,14 @@ def upstream(text: str) -> UpstreamConfig:
     return UpstreamConfig(url=url, **values | _options(words, _UPSTREAM))
 
 
+def absolute_upstream(text: str) -> UpstreamConfig:
+    """Parse an `upstream` that stands in no file, so that no path can be relative to one."""
+    parsed = upstream(text)
+    if parsed.scheme == "unix" and not parsed.socket_path.startswith("/"):
+        raise ValueError(f"'{parsed.url}' is relative to nothing; expected unix:/path")
+    return parsed
+
+
 _UPSTREAM: dict[str, Parser] = {
     "weight": integer(1, 65535),
     "max_connections": word_or("off", integer(1)),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from wsrelay.config.lines import upstream
+from wsrelay.config.lines import absolute_upstream
 from wsrelay.config.model import PluginCall, UpstreamConfig
 from wsrelay.discovery.trouble import Trouble
 from wsrelay.interfaces import IDiscovery
@@ -152,7 +152,4 @@ def parse_answer(lines: Sequence[str]) -> Upstreams:
 def _parse_line(line: str) -> UpstreamConfig:
     if not isinstance(line, str) or not line.strip():
         raise ValueError(f"{line!r} stands in the answer where an upstream belongs")
-    parsed = upstream(line)
-    if parsed.scheme == "unix" and not parsed.socket_path.startswith("/"):
-        raise ValueError(f"'{parsed.url}' is relative to nothing; expected unix:/path")
-    return parsed
+    return absolute_upstream(line)
