@@ -131,7 +131,7 @@ def test_the_begin_of_a_drain_is_told_with_its_numbers(
 ) -> None:
     relay.answer("POST /api/drain", answer)
     assert run(capsys, "drain", "--all").out == (
-        "the relay is draining: 40 of 100 sessions closed, 60 left, 3.1s gone, at most 27s to go\n"
+        "the relay is draining: 40 of 100 sessions closed after 3.1s, at most 27s to go\n"
     )
 
 
@@ -207,7 +207,7 @@ DONE = progress("upstream chat/a", 100, 100, done=True)
         (
             looks(upstream("a", state="drain", drain=HALF, sessions=60)),
             A,
-            "chat/a: 40 of 100 sessions closed, 60 left, 3.1s gone, at most 27s to go",
+            "chat/a: 40 of 100 sessions closed after 3.1s, at most 27s to go",
             False,
             True,
         ),

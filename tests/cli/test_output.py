@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wsrelay.operate.rates import SORTS
 from wsrelay.operate.sessions import detail_lines, session_lines
+from wsrelay.operate.status import progress as far
 from wsrelay.operate.status import status_lines
 from wsrelay.operate.table import Cell, Column, table
 from wsrelay.operate.text import Style, cut, escape, width
@@ -71,8 +72,8 @@ pool chat (least-connections, sticky cookie wsrelay, health check websocket): 68
   127.0.0.1:3000  ready          up 11s           1      4/50          17         1  0.4 ms  101, pong after 0.4 ms
   b               drain, backup  down 1h 1m      12        60          17         1       -  connection refused
   old             gone           up 11s           1         4          17         1  0.4 ms  connection failed: timeout
-  rebalancing: 10 of 10 sessions closed, 0 left, 3.1s gone
-  draining b: 40 of 100 sessions closed, 60 left, 3.1s gone, at most 27s to go
+  rebalanced: 10 of 10 sessions closed in 3.1s
+  draining b: 40 of 100 sessions closed after 3.1s, at most 27s to go
 
 pool empty (least-connections, discovery dns): 0 sessions, queue 3
   no upstreams
@@ -130,8 +131,16 @@ def test_a_relay_that_is_leaving_says_so(relay: Relay, capsys: Output) -> None:
         "route chat: /chat to pool chat, 12 sessions",
         "last reload at then: refused, 1 error",
         "  relay.ini:1: no",
-        "draining: 2 of 12 sessions closed, 10 left, 3.1s gone, at most 27s to go",
+        "draining: 2 of 12 sessions closed after 3.1s, at most 27s to go",
     ]
+
+
+def test_a_session_that_was_told_to_close_and_is_there_is_not_closed() -> None:
+    told = progress("x", 10, 1) | {"left": 10}
+    assert far(told) == "0 of 10 sessions closed after 3.1s, at most 27s to go"
+    assert far(told | {"deadline_s": None}) == "0 of 10 sessions closed after 3.1s"
+    spared = progress("x", 10, 8, done=True) | {"left": 0}
+    assert far(spared) == "8 of 10 sessions closed in 3.1s"
 
 
 def test_json_is_what_the_relay_said(relay: Relay, capsys: Output) -> None:

@@ -12,7 +12,7 @@ from wsrelay.operate.table import Cell, Column, table
 from wsrelay.operate.text import Style
 from wsrelay.operate.units import milliseconds, some, span, whole
 
-__all__ = ["COLOURS", "progress", "show_status", "state_of", "status_lines"]
+__all__ = ["COLOURS", "progress", "show_status", "state_of", "status_lines", "under_way"]
 
 COLOURS = {"up": "green", "ready": "green", "down": "red", "drain": "yellow", "gone": "yellow"}
 """A state or a health -> what it is painted in."""
@@ -64,7 +64,7 @@ def _head(status: Json) -> Iterator[str]:
         yield _route(route)
     yield from _reload(member(status, "last_reload"))
     if drain := member(status, "drain"):
-        yield f"draining: {progress(drain)}"
+        yield under_way("drain", drain)
 
 
 def _route(route: Json) -> str:
@@ -103,11 +103,9 @@ def _pool(pool: Json, style: Style) -> list[str]:
     lines = [style.paint(title, "bold")]
     rows = [_row(each) for each in upstreams]
     lines += table(_COLUMNS, rows, style, "  ") if rows else ["  no upstreams"]
-    under_way = [(pool, "drain", "draining"), (pool, "rebalance", "rebalancing")]
-    under_way += [(each, "drain", f"draining {text(each, 'name')}") for each in upstreams]
-    for subject, key, word in under_way:
-        if facts := member(subject, key):
-            lines.append(style.safe(f"  {word}: {progress(facts)}"))
+    closings = [("drain", member(pool, "drain"), ""), ("rebalanc", member(pool, "rebalance"), "")]
+    closings += [("drain", member(each, "drain"), f" {text(each, 'name')}") for each in upstreams]
+    lines += [style.safe(f"  {under_way(*each)}") for each in closings if each[1]]
     return lines
 
 
@@ -147,10 +145,19 @@ def _last_check(upstream: Json) -> Cell:
     return Cell(text(upstream, "last_problem"))
 
 
+def under_way(stem: str, facts: Json, whose: str = "") -> str:
+    """Say what goes on, or went on: *stem* is ``drain`` for ``draining`` and ``drained``."""
+    return f"{stem}{'ed' if facts.get('done') else 'ing'}{whose}: {progress(facts)}"
+
+
 def progress(facts: Json) -> str:
     """Say how far a drain or a rebalancing is."""
-    closed = f"{count(facts, 'closed')} of {some(count(facts, 'total'), 'session')} closed"
+    total, elapsed = count(facts, "total"), span(number(facts, "elapsed_s"))
+    # The relay's "closed" counts those that were told to close, while they are still there.
+    closed = max(min(count(facts, "closed"), total - count(facts, "left")), 0)
+    so_far = f"{closed} of {some(total, 'session')} closed"
+    if facts.get("done"):
+        return f"{so_far} in {elapsed}"
     deadline = number(facts, "deadline_s")
     rest = "" if deadline is None else f", at most {span(deadline)} to go"
-    left = f"{count(facts, 'left')} left, {span(number(facts, 'elapsed_s'))} gone"
-    return f"{closed}, {left}" + ("" if facts.get("done") else rest)
+    return f"{so_far} after {elapsed}{rest}"

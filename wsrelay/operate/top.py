@@ -14,7 +14,7 @@ from wsrelay.operate.console import Console
 from wsrelay.operate.facts import Json, count, number, text
 from wsrelay.operate.rates import SORTS, Pace, Row, rates_document, rows_of, total_of
 from wsrelay.operate.screen import Left, Screen
-from wsrelay.operate.status import COLOURS, progress, state_of
+from wsrelay.operate.status import COLOURS, state_of, under_way
 from wsrelay.operate.table import Cell, Column, table
 from wsrelay.operate.text import Style
 from wsrelay.operate.troubles import Unreachable
@@ -132,7 +132,7 @@ def top_lines(before: Json | None, now: Json, sort: str, style: Style) -> list[s
     drain = now.get("drain")
     lines = [style.paint(style.fit(style.safe(_head(now))), "bold")]
     if isinstance(drain, dict) and drain:
-        lines.append(style.paint(style.fit(f"draining: {progress(drain)}"), "yellow"))
+        lines.append(style.paint(style.fit(under_way("drain", drain)), "yellow"))
     cells = [_total(now, rows), *(_row(row) for row in _sorted(rows, sort))]
     return [*lines, *table(_COLUMNS, cells, style)]
 
