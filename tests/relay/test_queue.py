@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
+from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.relay.support import FakeTransport
@@ -243,6 +244,23 @@ class OutOfReachTests(QueueTestCase):
             for crowd_size in (1, 3, 8, 30):
                 with self.subTest(max_fails=max_fails, crowd_size=crowd_size):
                     self.check_two_seconds_of_refusals(crowd_size, max_fails=max_fails)
+
+    def test_the_log_tells_of_failures_until_it_tells_that_the_upstream_is_down(self) -> None:
+        seen: list[Any] = []
+        globalLogPublisher.addObserver(seen.append)
+        self.addCleanup(globalLogPublisher.removeObserver, seen.append)
+        world = world_with(UPSTREAMS[:1], max_fails=3, fail_timeout=10.0)
+        crowd = Crowd(world)
+        crowd.ask(5)
+        refused = crowd.refuse()
+        for _ in range(4):
+            world.advance(ROUND)
+            refused += crowd.refuse()
+        self.assertGreater(refused, 20)
+        texts = [eventAsText(each, includeSystem=False, includeTimestamp=False) for each in seen]
+        self.assertEqual(sum("refused" in each and "session" in each for each in texts), 3)
+        self.assertEqual(sum("is down" in each for each in texts), 1)
+        world.leave_all()
 
     def test_who_is_called_in_vain_keeps_its_place_however_long_its_try_takes(self) -> None:
         world = world_with(UPSTREAMS[:1], max_fails=1)

@@ -233,7 +233,9 @@ class Opening:
 
     def _try_another(self, problem: Problem) -> None:
         assert self.upstream is not None
-        log.warn(
+        # That it is down is in the log already; those who wait for it try four times a second.
+        tell = log.debug if self.upstream.looks_down else log.warn
+        tell(
             "session {id}: upstream {pool}/{upstream} {what}",
             id=self.client.id,
             pool=self.pool.name,
