@@ -41,6 +41,7 @@ class _Socket:
     config: ListenerConfig
     listener: Listener
     service: ListenerService
+    context: CertificateOptions | None
 
 
 @define(eq=False, slots=False)
@@ -78,7 +79,7 @@ class Listeners(MultiService):
         factory = self._factory(listener, contexts)
         endpoint = serverFromString(self.reactor, _with_backlog(config))
         service = ListenerService(f"listener {config.name}", endpoint, factory)
-        self._sockets[config.endpoint] = _Socket(config, listener, service)
+        self._sockets[config.endpoint] = _Socket(config, listener, service, contexts[config.name])
         service.setServiceParent(self)
         return service
 
@@ -154,8 +155,9 @@ class Listeners(MultiService):
 
     def _alter(self, socket: _Socket, config: ListenerConfig, contexts: Contexts) -> list[str]:
         """Let a socket that stays be the listener that *config* says."""
-        old = socket.config
+        old, was = socket.config, _certificates_in(socket.context)
         socket.config = socket.listener.config = config
+        socket.context = contexts[config.name]
         socket.service.label = f"listener {config.name}"
         socket.service.front.go_over(self._factory(socket.listener, contexts))
         if old.backlog != config.backlog:
@@ -163,7 +165,10 @@ class Listeners(MultiService):
         if old.name != config.name:
             return [f"listener {old.name} is called {config.name} now"]
         names = differences(old, config)
-        return [f"listener {config.name}: {', '.join(names)} changed"] if names else []
+        lines = [f"listener {config.name}: {', '.join(names)} changed"] if names else []
+        if "certificate" not in names and was != _certificates_in(socket.context):
+            lines.append(f"listener {config.name}: certificate renewed")
+        return lines
 
     def _factory(self, listener: Listener, contexts: Contexts) -> IProtocolFactory:
         context = contexts[listener.config.name]
@@ -171,6 +176,14 @@ class Listeners(MultiService):
             return listener
         factory: IProtocolFactory = TLSMemoryBIOFactory(context, False, listener, self.reactor)
         return factory
+
+
+def _certificates_in(context: CertificateOptions | None) -> list[bytes]:
+    """Return the digests of a listener's certificate and its chain; none for a plain one."""
+    if context is None:
+        return []
+    found = (context.certificate, *context.extraCertChain)
+    return [each.digest("sha256") for each in found if each is not None]
 
 
 def _with_backlog(config: ListenerConfig) -> str:
