@@ -10,9 +10,12 @@ from wsrelay.admin.relay_view import RelayView
 from wsrelay.admin.words import Json, closing_words, session_words
 from wsrelay.config.lines import absolute_upstream
 from wsrelay.config.model import Rate
+from wsrelay.log import Logger
 from wsrelay.pools.choosing import announce
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
+
+log = Logger()
 
 
 @define(eq=False)
@@ -31,6 +34,7 @@ class RelayControl(RelayView):
         """Set state and weight of an upstream."""
         home, upstream = self.upstream_called(pool, name)
         if weight is not None and weight != upstream.weight:
+            self._note(home, upstream, f"weight {upstream.weight} to {weight}")
             upstream.weight = weight
             announce(home)
         if state is not None:
@@ -39,6 +43,8 @@ class RelayControl(RelayView):
 
     def _set_state(self, pool: Pool, upstream: Upstream, state: str) -> None:
         drains = self.service.relay.drains
+        if state != upstream.state:
+            self._note(pool, upstream, f"{upstream.state} to {state}")
         if state == "ready":
             was_out, upstream.state = upstream.state != "ready", "ready"
             drains.stop(upstream)
@@ -51,6 +57,15 @@ class RelayControl(RelayView):
         else:
             upstream.state = "down"
             drains.lose(pool, upstream, pool.config.on_down, "down")
+
+    def _note(self, pool: Pool, upstream: Upstream, change: str) -> None:
+        """Log what an operator changes; that an order came, and from where, is logged anyway."""
+        log.info(
+            "upstream {pool}/{upstream}: {change}, by order",
+            pool=pool.name,
+            upstream=upstream.name,
+            change=change,
+        )
 
     def add_upstream(self, pool: str, line: str) -> Json:
         """Add an upstream."""
@@ -85,6 +100,8 @@ class RelayControl(RelayView):
             return closing_words(drains.drain_relay()) or {}
         home = self.pool_called(pool)
         for upstream in home.upstreams:
+            if upstream.state != "drain":
+                self._note(home, upstream, f"{upstream.state} to drain")
             upstream.state = "drain"
         return closing_words(drains.drain_pool(home)) or {}
 
