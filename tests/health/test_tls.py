@@ -12,7 +12,7 @@ from tests.health.sockets import (
     converse,
     until_gone,
 )
-from tests.peers.certificates import Authority
+from tests.peers.certificates import Authority, names_of
 from tests.system.support import Wire
 
 KINDS = ("tcp", "http", "websocket")
@@ -57,6 +57,18 @@ class TLSTests(SocketTestCase):
         pair = self.authority.issue("upstream.test")
         what = "connection lost before the answer: its certificate is for another host"
         await self.assert_all_kinds(False, what, pair=pair, tls_ca=self.ca)
+
+    async def test_a_certificate_that_names_nobody(self) -> None:
+        pair = self.authority.issue_with("nameless.test")
+        what = "connection lost before the answer: its certificate names no host"
+        await self.assert_all_kinds(False, what, pair=pair, tls_ca=self.ca)
+        await self.assert_all_kinds(True, "", pair=pair, tls_verify=False)
+
+    async def test_a_certificate_with_a_name_that_is_none(self) -> None:
+        pair = self.authority.issue_with("unreadable.test", names_of(b"upstream.test", b"a\0b"))
+        what = "connection lost before the answer: its certificate is not understood: "
+        name = "upstream.test"
+        await self.assert_all_kinds(False, what, pair=pair, tls_ca=self.ca, tls_name=name)
 
     async def test_a_certificate_of_the_relays_own(self) -> None:
         mine = self.authority.issue("client.test")

@@ -48,12 +48,31 @@ class Authority:
 
     def issue(self, name: str) -> KeyPair:
         """Issue a certificate for a host *name* or an IP address."""
+        return self.issue_with(name, x509.SubjectAlternativeName([_general_name(name)]))
+
+    def issue_with(self, name: str, *extensions: x509.ExtensionType) -> KeyPair:
+        """Issue a certificate with the common *name* and these *extensions*, right or wrong."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(name, self.name, key.public_key())
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name)]), False)
-        path = self.directory / f"{self.name}-{name}.key"
+        for extension in extensions:
+            builder = builder.add_extension(extension, False)
+        stem = f"{self.name}-{name}"
+        return KeyPair(self._write(f"{stem}.pem", builder), self._write_key(f"{stem}.key", key))
+
+    def issue_itself(self, *names: str) -> KeyPair:
+        """Issue a certificate for these hosts or addresses that its own key has signed."""
+        builder = _builder(self.name, self.name, self._key.public_key())
+        if names:
+            san = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            builder = builder.add_extension(san, False)
+        stem = f"{self.name}-itself"
+        certificate = self._write(f"{stem}.pem", builder)
+        return KeyPair(certificate, self._write_key(f"{stem}.key", self._key))
+
+    def _write_key(self, file: str, key: ec.EllipticCurvePrivateKey) -> Path:
+        path = self.directory / file
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return KeyPair(self._write(f"{self.name}-{name}.pem", builder), path)
+        return path
 
     def _write(self, file: str, builder: x509.CertificateBuilder) -> Path:
         # Python 3.13 verifies strictly by RFC 5280, which wants both key identifiers.
@@ -62,6 +81,13 @@ class Authority:
         path = self.directory / file
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         return path
+
+
+def names_of(*names: bytes) -> x509.ExtensionType:
+    """Return a subjectAltName with these DNS names, whatever bytes they are (under 125 in all)."""
+    inner = b"".join(b"\x82" + bytes([len(name)]) + name for name in names)
+    der = b"\x30" + bytes([len(inner)]) + inner
+    return x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
 
 
 def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

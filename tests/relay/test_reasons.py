@@ -6,7 +6,6 @@ import errno
 
 import pytest
 from OpenSSL.SSL import Error as TLSError
-from service_identity import VerificationError
 from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
@@ -16,6 +15,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
+from wsrelay.relay.identity import BadCertificate
 from wsrelay.relay.reasons import in_words
 
 
@@ -31,7 +31,7 @@ from wsrelay.relay.reasons import in_words
         (DNSLookupError("no results"), "its name cannot be resolved"),
         (ConnectionDone(), "closed by the upstream"),
         (ConnectionLost(), "reset, or cut off"),
-        (VerificationError([]), "its certificate is for another host; tls_name says which"),
+        (BadCertificate("its certificate is for another host"), "its certificate is for another"),
         (TLSError([("SSL", "", "certificate verify failed")]), "its certificate is not signed by"),
         (TLSError([("SSL", "", "first"), ("SSL", "", "wrong number")]), "TLS failed: wrong number"),
         (TLSError([]), "TLS failed: broken off"),

@@ -25,10 +25,17 @@ def connect_tls(
 
 
 def accept_tls(
-    stage: Stage, pair: KeyPair, *, client_ca: Path | None = None, alpn: bool = True
+    stage: Stage,
+    pair: KeyPair,
+    *,
+    client_ca: Path | None = None,
+    alpn: bool = True,
+    version: ssl.TLSVersion | None = None,
 ) -> Wire:
-    """Accept the relay's connection as a TLS server."""
+    """Accept the relay's connection as a TLS server, one that speaks no other *version*."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
     context.load_cert_chain(pair.certificate, pair.key)
     if alpn:
         context.set_alpn_protocols(["h2", "http/1.1"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from tests.peers.certificates import Authority, KeyPair
+from tests.peers.certificates import Authority, KeyPair, names_of
 from tests.support import RelayProcess, started_relay
 from tests.system.secure import accept_tls, connect_tls
 from tests.system.support import (
@@ -49,6 +49,8 @@ class Papers:
     named: KeyPair  # for upstream.test
     client: KeyPair
     stranger: KeyPair  # for 127.0.0.1 too, of an authority that nobody trusts
+    nameless: KeyPair  # without any subjectAltName
+    unreadable: KeyPair  # for upstream.test, and for a name that is none
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,8 @@ def papers(folder: Path) -> Papers:
         authority.issue("upstream.test"),
         authority.issue("client.test"),
         other.issue("127.0.0.1"),
+        authority.issue_with("nameless.test"),
+        authority.issue_with("unreadable.test", names_of(b"upstream.test", b"*")),
     )
 
 
@@ -79,6 +83,7 @@ def relay(upstream: RawUpstream, papers: Papers, folder: Path) -> Iterator[Relay
         "system": (wss,),
         "noverify": (wss, "tls_verify = no"),
         "named": (wss, f"tls_ca = {papers.ca}", "tls_name = upstream.test"),
+        "nameless": (wss, f"tls_ca = {papers.ca}", "tls_name = nameless.test"),
         "wrongname": (wss, f"tls_ca = {papers.ca}", "tls_name = other.test"),
         "shown": (
             wss,
@@ -340,25 +345,40 @@ def test_tls_name_is_what_the_upstream_is_asked_for(stage: Stage, papers: Papers
     client.close()
 
 
+OTHER = "its certificate is for another host; tls_name says which to expect"
+FOREIGN = "its certificate is not signed by an authority of tls_ca, or not valid now"
+NAMELESS = "its certificate names no host: it needs a subjectAltName"
+UNREADABLE = "its certificate is not understood: "
 WRONG = [
-    (b"/verified", "named"),
-    (b"/verified", "stranger"),
-    (b"/named", "local"),
-    (b"/wrongname", "named"),
-    (b"/system", "local"),
+    (b"/verified", "named", OTHER),
+    (b"/verified", "stranger", FOREIGN),
+    (b"/named", "local", OTHER),
+    (b"/wrongname", "named", OTHER),
+    (b"/system", "local", FOREIGN),
+    (b"/verified", "nameless", NAMELESS),
+    (b"/nameless", "nameless", NAMELESS),  # a common name does not count
+    (b"/verified", "unreadable", UNREADABLE),
+    (b"/named", "unreadable", UNREADABLE),
 ]
 
 
-@pytest.mark.parametrize(("path", "paper"), WRONG)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("path", "paper", "why"), WRONG)
 def test_a_wss_upstream_with_the_wrong_certificate_is_502_and_hears_nothing(
-    stage: Stage, papers: Papers, path: bytes, paper: str
+    stage: Stage, papers: Papers, path: bytes, paper: str, why: str, version: ssl.TLSVersion
 ) -> None:
+    start = len(stage.relay.log().splitlines())
     client = stage.ask(path, b"Cookie: secret")
     heard = b""
     with contextlib.suppress(ssl.SSLError, ConnectionError):  # the relay ends the handshake
-        heard = accept_tls(stage, getattr(papers, paper)).read_what_comes()
+        upstream = accept_tls(stage, getattr(papers, paper), version=version)
+        heard = upstream.read_what_comes()
     check_own_answer(read_answer(client), 502)
     assert heard == b""
+    _, event = stage.relay.wait_for_event(start, event="refused", status=502)
+    assert event["reason"].startswith(f"connection lost before the answer: {why}")
+    told = f"upstream {path.decode()[1:]}/{stage.upstream.url[5:]} {event['reason']}"
+    assert told in stage.relay.log()
 
 
 def test_a_wss_upstream_that_speaks_plain_is_502(stage: Stage) -> None:

@@ -133,7 +133,7 @@ POOL = [
     ),
     Option("tls_verify", boolean, "yes", "whether a wss:// upstream has to prove who it is"),
     Option("tls_ca", file_path, "", "PEM file of who signs them", must_exist=True),
-    Option("tls_name", word, "", "the name that their certificate has to show"),
+    Option("tls_name", word, "", "the name that their subjectAltName has to show"),
     Option("tls_certificate", file_path, "", "PEM file to show to them", must_exist=True),
     Option("tls_key", file_path, "", "its key; default: the certificate's file", must_exist=True),
     Option(

@@ -6,7 +6,6 @@ import os
 from typing import Final
 
 from OpenSSL.SSL import Error as TLSError
-from service_identity import VerificationError
 from twisted.internet.error import (
     ConnectError,
     ConnectionDone,
@@ -25,7 +24,6 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (DNSLookupError, "its name cannot be resolved"),
     (ConnectionDone, "closed by the upstream"),
     (ConnectionLost, "reset, or cut off"),
-    (VerificationError, "its certificate is for another host; tls_name says which to expect"),
 )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from attrs import frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL.crypto import X509, PKey
+from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER
 from OpenSSL.SSL import Connection as TLSConnection
 from OpenSSL.SSL import Error as TLSError
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -21,9 +23,12 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.config.model import ListenerConfig, PoolConfig
+from wsrelay.relay.identity import check_identity, is_address
 
 ALPN = [b"http/1.1"]
 """Websockets over HTTP/2 (RFC 8441) are not spoken; saying so makes clients choose 1.1."""
@@ -86,9 +91,61 @@ def upstream_tls(pool: PoolConfig, host: str) -> Any:
     if pool.tls_ca is not None:
         authorities = [Certificate(each) for each in _certificates(pool.tls_ca)]
         trust = trustRootFromCertificates(authorities)
-    return optionsForClientTLS(
+    creator = optionsForClientTLS(
         name, trustRoot=trust, acceptableProtocols=ALPN, extraCertificateOptions=more
     )
+    return _Verified(creator, name)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@frozen
+class _Verified:
+    """
+    Opens TLS as Twisted does, but refuses a certificate that is not understood, too.
+
+    Twisted, from 26.4 to 26.10 at least, refuses a certificate that is for another host.  Any
+    other error, as of one that has no subjectAltName, or a name in it that is none, it logs
+    with a traceback, and accepts the certificate for every host.  So the callback that it
+    gives to OpenSSL is replaced.
+    """
+
+    creator: Any
+    name: str
+
+    def clientConnectionForTLS(  # noqa: N802  called by Twisted
+        self, protocol: TLSMemoryBIOProtocol
+    ) -> TLSConnection:
+        """Make the connection; Twisted calls this once for each."""
+        connection: TLSConnection = self.creator.clientConnectionForTLS(protocol)
+        verify = partial(self._is_good, protocol)
+        connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        return connection
+
+    def _is_good(
+        self,
+        protocol: TLSMemoryBIOProtocol,
+        _connection: TLSConnection,
+        certificate: X509,
+        _error: int,
+        depth: int,
+        is_good: int,
+    ) -> bool:
+        """
+        Judge one certificate of the chain; what it returns False for ends the handshake.
+
+        OpenSSL asks before it answers the certificate, so nothing that was written is sent.
+
+        :param depth: 0 for the upstream's own, the last one that is asked about.
+        :param is_good: what OpenSSL says itself.
+        """
+        if not is_good or depth > 0:
+            return bool(is_good)
+        try:
+            check_identity(certificate.to_cryptography(), self.name)
+        except Exception:  # whatever it is, nothing was proved
+            protocol.failVerification(Failure())
+            return False
+        return True
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -97,7 +154,7 @@ class _Unverified:
 
     def __init__(self, options: CertificateOptions, name: str) -> None:
         self._options = options
-        self._name = None if isIPAddress(name) or isIPv6Address(name) else name.encode("idna")
+        self._name = None if is_address(name) else name.encode("idna")
 
     def clientConnectionForTLS(self, protocol: Any) -> TLSConnection:  # noqa: N802
         """Make the connection; Twisted calls this once for each."""
