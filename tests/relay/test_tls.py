@@ -37,10 +37,10 @@ def pool(**options: Any) -> PoolConfig:
 class Transport(FakeTransport):
     """A connection in memory that can be tuned, as TLS believes of it."""
 
-    def setTcpNoDelay(self, enabled: bool) -> None:
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802  Twisted's
         """Do nothing."""
 
-    def setTcpKeepAlive(self, enabled: bool) -> None:
+    def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802  Twisted's
         """Do nothing."""
 
 

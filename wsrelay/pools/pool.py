@@ -157,7 +157,7 @@ class Pool:
         return self._call_roll()
 
     def hide(self, name: str) -> MemberChanges:
-        """Remove an upstream until its source says something new about it, or the operator adds it."""
+        """Remove an upstream until its source says something new, or the operator adds it."""
         self._roll.hide(name)
         return self._call_roll()
 
