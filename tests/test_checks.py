@@ -22,6 +22,8 @@ CHECKS = make_checks()
         "tcp:0:interface=127.0.0.1:backlog=5",
         r"tcp6:8080:interface=\:\:1",
         "unix:/run/r.sock:mode=660",
+        f"unix:/{'é' * 53}",
+        f"unix:mode=600:address=/{'x' * 106}",
         "systemd:domain=INET:index=0",
     ],
 )
@@ -46,6 +48,12 @@ def test_a_good_endpoint_is_accepted(endpoint: str, monkeypatch: pytest.MonkeyPa
         (":8080", "write tcp:8080"),
         ("ssl:8443", "certificate and key on lines of their own"),
         ("udp:53", "is no Twisted server endpoint"),
+        (f"unix:/{'x' * 107}", "has 107 bytes at most, and this one has 108; choose a shorter"),
+        (f"unix:/{'é' * 54}:mode=660", "and this one has 109; choose a shorter one than /é"),
+        (f"unix:address=/{'x' * 107}", "and this one has 108"),
+        (rf"unix:/a\:b/{'x' * 107}", "and this one has 112; choose a shorter one than /a:b/x"),
+        ("unix:", "'unix:' has no path; write for example tcp:8080"),
+        ("unix:mode=660", "'unix:mode=660' has no path"),
     ],
 )
 def test_a_bad_endpoint_is_refused_with_what_to_write(endpoint: str, words: str) -> None:

@@ -12,7 +12,9 @@ from twisted.internet.endpoints import serverFromString
 from wsrelay.admin.token import read_token
 from wsrelay.config.checks import Checks
 from wsrelay.config.model import AdminConfig, PoolConfig
+from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
+from wsrelay.operate.address import address_of_endpoint
 from wsrelay.plugins import check_balancer, check_discovery
 from wsrelay.relay.pumps import why_not_native
 from wsrelay.relay.tls import listener_tls, upstream_tls
@@ -39,6 +41,7 @@ def _check_endpoint(description: str) -> None:
 
     whole: Any = reactor
     _check_tcp(description)
+    _check_unix(description)
     try:
         serverFromString(whole, description)
     except Exception as error:  # a parser of a plugin may raise anything
@@ -68,6 +71,17 @@ def _check_tcp(description: str) -> None:
             raise ValueError(f"'{word}' is not understood; expected interface=ADDRESS")
         if name == "interface":
             _check_interface(value.replace("\\:", ":"), kind)
+
+
+def _check_unix(description: str) -> None:
+    """Find a path that the kernel would not take."""
+    if not description.startswith("unix:"):
+        return
+    try:
+        path = address_of_endpoint(description).path
+    except ValueError:
+        raise ValueError(f"'{description}' has no path; {EXAMPLES}") from None
+    socket_path(path)
 
 
 def _check_interface(address: str, kind: str) -> None:

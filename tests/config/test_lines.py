@@ -93,6 +93,8 @@ BAD: list[tuple[Parser, str, str]] = [
     (lines.upstream, "ws://ü", "'ws://ü' is not an upstream; expected"),
     (lines.upstream, "ws://", "'ws://' is not an upstream; expected"),
     (lines.upstream, "unix:", "'unix:' is not an upstream; expected"),
+    (lines.upstream, f"unix:/{'x' * 107}", "107 bytes at most, and this one has 108; choose a"),
+    (lines.upstream, f"unix:/{'é' * 54} name=a", "and this one has 109; choose a shorter one than"),
     (lines.upstream, "ws://a:1?x", "has a query or fragment"),
     (lines.upstream, "ws://a:1/#x", "has a query or fragment"),
     (lines.upstream, "ws://a:0", "'0' is out of place"),

@@ -516,3 +516,21 @@ def test_the_admin_endpoint_is_no_listeners() -> None:
 
 def test_the_pace_of_a_drain() -> None:
     assert parsed(with_option("relay", "drain_rate = 600/m")).drain_rate == Rate(10.0)
+
+
+@pytest.mark.parametrize("length", [107, 108])
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_the_path_of_a_socket_fits_an_address_once_it_is_absolute(
+    is_relative: bool, length: int
+) -> None:
+    path = f"{FOLDER}/".ljust(length, "x")
+    written = path.removeprefix(f"{FOLDER}/") if is_relative else path
+    text = f"{WHOLE}  unix:{written} name=a\n"
+    if length == 107:
+        assert parsed(text).pools[0].upstreams[1].socket_path == path
+        return
+    (error,) = errors_of(text)
+    assert error == (
+        "relay.ini:7: [pool:chat] upstreams: a unix socket's path has 107 bytes at most,"
+        f" and this one has 108; choose a shorter one than {path}"
+    )

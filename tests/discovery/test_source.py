@@ -162,6 +162,7 @@ BAD = [
     ([A, A], "two upstreams in the answer have the name 'a:1'"),
     ([A, " "], "' ' stands in the answer where an upstream belongs"),
     ([A, None], "None stands in the answer where an upstream belongs"),
+    ([A, f"unix:/{'x' * 107}"], "a unix socket's path has 107 bytes at most, and this one has"),
     (["unix:run/a.sock"], "'unix:run/a.sock' is relative to nothing; expected unix:/path"),
 ]
 

@@ -15,6 +15,7 @@ from wsrelay.config.model import EndpointText, UpstreamConfig
 from wsrelay.config.options import ELSEWHERE, Kind, Option
 from wsrelay.config.reader import Section, WrittenOption
 from wsrelay.config.table import KINDS
+from wsrelay.config.values import socket_path
 
 __all__ = ["evaluate", "read_value"]
 
@@ -144,13 +145,13 @@ def _expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def _anchored(value: Any, folder: Path) -> Any:
-    """Make relative paths absolute."""
+    """Make relative paths absolute; a socket's may become too long by that."""
     if isinstance(value, Path):
         return folder / value
     if isinstance(value, EndpointText):
         return _anchored_endpoint(value, folder)
     if isinstance(value, UpstreamConfig) and value.scheme == "unix":
-        path = str(folder / value.socket_path)
+        path = socket_path(str(folder / value.socket_path))
         name = path if value.name == value.socket_path else value.name
         return evolve(value, name=name, url=f"unix:{path}")
     return value

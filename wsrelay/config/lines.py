@@ -19,6 +19,7 @@ from wsrelay.config.values import (
     one_of,
     percentage,
     port,
+    socket_path,
     word,
     word_or,
 )
@@ -73,7 +74,7 @@ def default_name(url: str) -> str:
 def _address(url: str) -> tuple[str, str]:
     """Return the URL, its scheme in lower case, and the name that it gives."""
     if url.startswith("unix:") and url != "unix:":
-        return url, url.removeprefix("unix:")
+        return url, socket_path(url.removeprefix("unix:"))
     _refuse_parts(url)
     match = _URL.fullmatch(url)
     if match is None:

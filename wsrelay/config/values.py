@@ -7,6 +7,7 @@ ValueError with the sentence that the operator gets to see.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -23,6 +24,7 @@ Parser = Callable[[str], Any]
 _HOUR = 3600.0
 _LONGEST = 365 * 24 * _HOUR  # beyond a year it is a slip of the pen
 _LARGEST = 2**63 - 1  # what a frame's length can say, RFC 6455 section 5.2
+_SOCKET_PATH = 107  # bytes; Linux' struct sockaddr_un has 108, with a NUL at the end
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": _HOUR}
 _SIZE = re.compile(r"([0-9]{1,19})(KiB|MiB|GiB|)")
@@ -225,6 +227,17 @@ def word(text: str) -> str:
     """Take any text without space in it."""
     if len(text.split()) > 1:
         raise ValueError(f"'{text}' has a space in it; expected one word")
+    return text
+
+
+def socket_path(text: str) -> str:
+    """Take the path of a unix socket, as it will be used: in bytes it must fit an address."""
+    length = len(os.fsencode(text))
+    if length > _SOCKET_PATH:
+        raise ValueError(
+            f"a unix socket's path has {_SOCKET_PATH} bytes at most, and this one has {length};"
+            f" choose a shorter one than {text}"
+        )
     return text
 
 
