@@ -13,11 +13,13 @@ from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IProtocolFactory,
+    IProtocolNegotiationFactory,
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
 from wsrelay.log import Logger
 from wsrelay.relay.transports import make_lean
@@ -29,6 +31,7 @@ class CannotStartError(Exception):
     """A socket cannot listen; the text says what to mend."""
 
 
+@implementer(IProtocolNegotiationFactory)
 @define(eq=False)
 class Front(Factory):
     """Stands before the factory that counts now, so that a port can go over to another."""
@@ -47,6 +50,10 @@ class Front(Factory):
     @override
     def stopFactory(self) -> None:
         self.factory.doStop()
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  called by Twisted's TLS
+        """Return what is spoken where the endpoint itself does TLS (RFC 7301)."""
+        return [b"http/1.1"]
 
     def go_over(self, factory: IProtocolFactory) -> None:
         """Let *factory* make the connections from now on."""

@@ -197,8 +197,8 @@ class RelayService(MultiService):
 
     # pools
 
-    def _pool_changed(self, pool: Pool) -> None:
-        """Let health checks and discovery follow a pool, one that is gone too."""
+    def _pool_changed(self, pool: Pool, *, again: bool = False) -> None:
+        """Let health checks and discovery follow a pool, one that is gone too; see `Upkeep`."""
         if not self.running:
             return
         if self.relay.pools.get(pool.name) is not pool:
@@ -209,7 +209,7 @@ class RelayService(MultiService):
         if upkeep is None:
             upkeep = Upkeep(pool, self._reactor, self.relay.members_changed)
             self.upkeeps[pool] = upkeep
-        upkeep.sync()
+        upkeep.sync(again=again)
 
     # the access log
 
@@ -279,7 +279,7 @@ class RelayService(MultiService):
         lines += prepared.apply()
         lines += self._change_rest(config, access_log)
         for pool in list(self.upkeeps):
-            self._pool_changed(pool)
+            self._pool_changed(pool, again=True)
         return lines
 
     async def _change_doors(self, config: RelayConfig, contexts: Contexts) -> list[str]:

@@ -38,10 +38,14 @@ class Upkeep:
     _discover: PluginCall | None = field(default=None, init=False)
     _good: dict[Upstream, int] = field(factory=dict, init=False)
 
-    def sync(self) -> None:
-        """Follow the pool: called at the start, and whenever it or its upstreams changed."""
+    def sync(self, *, again: bool = False) -> None:
+        """
+        Follow the pool: called at the start, and whenever it or its upstreams changed.
+
+        :param again: files have been read again, so that checks over TLS need a new context.
+        """
         self._sync_source()
-        self._sync_checkers()
+        self._sync_checkers(again)
 
     def stop(self) -> None:
         """Check and discover no more."""
@@ -82,16 +86,20 @@ class Upkeep:
 
     # health checks
 
-    def _sync_checkers(self) -> None:
+    def _sync_checkers(self, again: bool) -> None:
         terms = _what_checks_need(self.pool.config)
-        if terms != self._terms:
-            self._forget(list(self.checkers))
-        self._terms = terms
-        self._forget([each for each in self.checkers if each not in self.pool.upstreams])
-        if self.pool.config.health_check is None:
-            return
+        is_new, self._terms = terms != self._terms, terms
+        for upstream, checker in list(self.checkers.items()):
+            is_stale = is_new or (again and upstream.config.scheme == "wss")
+            if is_stale or upstream not in self.pool.upstreams:
+                checker.stop()
+                del self.checkers[upstream]
+        for upstream in [each for each in self.results if each not in self.pool.upstreams]:
+            self._forget(upstream)
         for upstream in self.pool.upstreams:
-            if upstream not in self.checkers:
+            if self.pool.config.health_check is None:
+                self._forget(upstream)
+            elif upstream not in self.checkers:
                 self._check(upstream)
 
     def _check(self, upstream: Upstream) -> None:
@@ -105,17 +113,18 @@ class Upkeep:
                 upstream=upstream.name,
                 why=error,
             )
+            self._forget(upstream)
             return
+        checker.verdict.health = upstream.checked  # what earlier checks said still counts
         self.checkers[upstream] = checker
         checker.start()
 
-    def _forget(self, upstreams: list[Upstream]) -> None:
-        for upstream in upstreams:
-            self.checkers.pop(upstream).stop()
-            self._good.pop(upstream, None)
-            self.results.pop(upstream, None)
-            if self.pool.config.health_check is None:
-                upstream.check_found("unknown", "")
+    def _forget(self, upstream: Upstream) -> None:
+        """Go by what handshakes show alone."""
+        self._good.pop(upstream, None)
+        self.results.pop(upstream, None)
+        if upstream.checked != "unknown":
+            upstream.check_found("unknown", "")
 
     def _report(self, upstream: Upstream, result: Result, flipped: str | None) -> None:
         check = self.pool.config.health_check

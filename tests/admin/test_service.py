@@ -155,9 +155,10 @@ def test_a_websocket_needs_the_token_and_our_own_origin() -> None:
 def test_when_the_service_stops_dashboards_are_told() -> None:
     with serving() as (process, port), connect(f"ws://127.0.0.1:{port}/live") as client:
         hear(client)
-        idle = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        assert get(idle, "/healthz")[0] == 200  # so that it is accepted, and stays
         process.terminate()
         assert code_of(client) == 1001
-        assert idle.recv(1) == b""
+        assert idle.sock.recv(1) == b""
         idle.close()
         assert process.wait() == 0

@@ -331,3 +331,24 @@ def test_going_down_and_coming_back_are_told_once() -> None:
     assert told == [(2.0, "down", "refused"), (4.0, "up", "a handshake succeeded")]
     assert [each.to for each in upstream.history] == ["down", "up"]
     assert upstream.since == 4.0
+
+
+# All look down
+
+
+def test_those_whose_checks_seem_to_be_wrong_go_first_when_all_look_down() -> None:
+    pool, _ = pool_of(*map(upstream_config, "ab"))
+    for each in pool.upstreams:
+        each.check_found("down", "a check")
+    assert names(pool.candidates()) == "ab"
+    pool.upstreams[1].succeeded()
+    assert names(pool.candidates()) == "b"
+    assert not pool.is_hopeless(pool.upstreams[:1])
+    assert pool.is_hopeless(pool.upstreams)
+
+
+def test_one_that_comes_into_a_pool_that_is_drained_is_drained_too() -> None:
+    pool, _ = pool_of(upstream_config("a"))
+    pool.is_draining = True
+    (added,) = pool.set_members("discovery", [upstream_config("b")]).added
+    assert added.state == "drain"

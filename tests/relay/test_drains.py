@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,7 @@ from tests.relay.support import FakeTransport, frame_from
 from tests.relay.world import ROUTE, SWITCHING, UPSTREAMS, World, close_code
 from wsrelay.config.model import Rate
 from wsrelay.pools.upstream import Upstream
-from wsrelay.relay.closing import Closing
+from wsrelay.relay.closing import Chosen, Closing
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
@@ -123,7 +124,7 @@ class PaceTests(DrainTestCase):
         self.assertIn(len(self.closes), (5, 6))
         self.world.advance(0.1)
         self.assertEqual(len(self.closes), 20)
-        self.assertEqual((drain.closed, drain.total, drain.seconds_left), (20, 20, 0.0))
+        self.assertEqual((drain.left, drain.total, drain.seconds_left), (20, 20, 0.0))
 
     def test_sessions_that_end_by_themselves_make_nobodys_turn_come_sooner(self) -> None:
         pairs = self.establish("a", 10)
@@ -187,7 +188,7 @@ class UpstreamTests(DrainTestCase):
         self.successResultOf(drain.done)
         self.world.advance(60)
         self.assertEqual(sorted(map(str, self.codes(pairs))), ["1012", "1012", "None", "None"])
-        self.assertEqual((drain.closed, drain.total, drain.elapsed), (2, 4, 8.0))
+        self.assertEqual((drain.left, drain.total, drain.elapsed), (4, 4, 8.0))
         self.establish("a")
         self.assertEqual(len(self.closes), 2)
 
@@ -202,6 +203,35 @@ class UpstreamTests(DrainTestCase):
         self.go(pairs)
         self.successResultOf(second.done)
         self.assertIs(self.drains.find(self.a), second)
+
+    def test_orders_that_come_again_and_again_do_not_put_the_deadline_off(self) -> None:
+        pairs = self.establish("a", 20)
+        self.drain(self.a)
+        for _ in range(5):
+            self.world.advance(5.5)
+            drain = self.drain(self.a)
+        self.assertEqual(drain.seconds_left, 2.5)
+        self.world.advance(2.5)
+        self.assertEqual(self.codes(pairs), [1012] * 20)
+
+    def test_an_upstream_that_flaps_while_it_is_drained_is_empty_in_time(self) -> None:
+        self.make(on_down="drain")
+        pairs = self.establish("a", 20)
+        drain = self.drain(self.a)
+        for health in ("down", "up", "down"):
+            self.world.advance(5)
+            self.a.check_found(health, "a check")
+        self.assertIs(self.drains.running[self.a], drain)
+        self.world.advance(15)
+        self.assertEqual(self.codes(pairs), [1012] * 20)
+
+    def test_nothing_that_is_over_holds_a_session(self) -> None:
+        self.establish("a", 4)
+        drain = self.drain(self.a)
+        self.drains.stop(self.a)
+        known = [each for each in gc.get_referents(drain) if not isinstance(each, type)]
+        self.assertFalse([each for each in known if isinstance(each, Session | Chosen)])
+        self.assertEqual((drain.left, drain.closed), (4, 0))
 
     def handshake_under_way(self) -> Any:
         self.target = "a"
@@ -232,7 +262,7 @@ class UpstreamTests(DrainTestCase):
         self.assertEqual(finish(), (1012, 1012))
         self.go(pairs)
         self.assertNoResult(drain.done)
-        self.assertEqual((drain.closed, drain.total), (2, 2))
+        self.assertEqual((drain.closed, drain.left, drain.total), (1, 1, 2))
 
     def test_one_that_comes_when_the_drain_is_over_is_closed_at_once(self) -> None:
         finish = self.handshake_under_way()
@@ -424,14 +454,15 @@ class WordTests(DrainTestCase):
         )
 
     def test_a_drain_that_is_called_off(self) -> None:
-        self.establish("a", 4)
+        pairs = self.establish("a", 4)
         with capturedLogs() as events:
             self.drains.drain_upstream(self.pool, self.a)
             self.world.advance(8)
+            self.go([pair for pair in pairs if self.codes([pair]) == [1012]][:1])
             self.drains.stop(self.a)
         self.assertEqual(
             self.said(events)[-1],
-            "upstream pool/a: 2 of 4 sessions closed in 8.0 seconds (drain)",
+            "upstream pool/a: 1 of 4 sessions closed in 8.0 seconds (drain)",
         )
 
     def test_a_drain_that_is_hurried(self) -> None:

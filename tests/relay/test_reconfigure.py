@@ -377,3 +377,50 @@ class ReconfigureTests(SynchronousTestCase):
         self.assertEqual(self.apply(evolve(self.config)), [])
         self.assertIs(self.relay.dialers[self.pool.upstreams[0]], a)
         self.assertIsNot(self.relay.dialers[self.pool.upstreams[1]], secure)
+
+    # what comes back, and what is in the middle of something
+
+    def test_sessions_of_a_route_that_comes_back_go_on_and_new_ones_are_left_alone(self) -> None:
+        before = self.config
+        pairs = [self.establish() for _ in range(3)]
+        self.apply(self.with_routes(evolve(ROUTE, name="other")))
+        closed = [pair for pair in pairs if close_code(pair[0]) is not None]
+        self.assertEqual(len(closed), 1)
+        self.apply(before)
+        newcomer = self.establish()
+        self.world.advance(60)
+        for pair in pairs:
+            if pair not in closed:
+                self.check_untouched(pair)
+        self.check_untouched(newcomer)
+
+    def test_who_connected_to_a_listener_that_is_gone_is_told_to_come_again(self) -> None:
+        client = self.world.client()
+        pool = evolve(self.config.pools[0], name="another")
+        self.relay.listeners.clear()  # as `Listeners.change` does
+        self.apply(evolve(self.with_routes(evolve(ROUTE, pool="another")), pools=(pool,)))
+        self.world.send(client, REQUEST)
+        self.assertEqual(answer_in(client).status, 503)
+        self.assertIsNotNone(answer_in(client).header(b"Retry-After"))
+
+    def test_who_waits_for_a_pool_that_is_removed_is_told_to_come_again(self) -> None:
+        self.apply(self.with_pool(queue_timeout=30.0))
+        for upstream in self.pool.upstreams:
+            upstream.state = "down"
+        client = self.world.ask()
+        self.assertEqual(len(self.pool.line), 1)
+        pool = evolve(self.config.pools[0], name="another")
+        self.apply(evolve(self.with_routes(evolve(ROUTE, pool="another")), pools=(pool,)))
+        self.assertEqual(answer_in(client).status, 503)
+        self.assertEqual(len(self.pool.line), 0)
+
+    def test_another_order_is_told_to_the_balancer(self) -> None:
+        told = self.listen()
+        lines = self.apply(self.with_pool(upstreams=(B, A)))
+        self.assertEqual(lines, ["pool pool: upstreams are in another order"])
+        self.assertEqual(told.told, [[("b", 1), ("a", 1)]])
+
+    def listen(self) -> Listening:
+        balancer: Any = Listening()
+        self.pool.balancer = balancer
+        return balancer

@@ -47,7 +47,7 @@ class RelayControl(RelayView):
             self._note(pool, upstream, f"{upstream.state} to {state}")
         if state == "ready":
             was_out, upstream.state = upstream.state != "ready", "ready"
-            drains.stop(upstream)
+            drains.stop(upstream, "down") if upstream.looks_down else drains.stop(upstream)
             if was_out:
                 upstream.begin_slowly()
             pool.call_waiting(again=True)
@@ -99,6 +99,7 @@ class RelayControl(RelayView):
         if pool is None:
             return closing_words(drains.drain_relay()) or {}
         home = self.pool_called(pool)
+        home.is_draining = True
         for upstream in home.upstreams:
             if upstream.state != "drain":
                 self._note(home, upstream, f"{upstream.state} to drain")
@@ -115,8 +116,10 @@ class RelayControl(RelayView):
             return {"ready": not self.not_ready()}
         home = self.pool_called(pool)
         relay.drains.stop(home)
+        home.is_draining = False
         for upstream in home.upstreams:
-            self._set_state(home, upstream, "ready")
+            if upstream.state == "drain":
+                self._set_state(home, upstream, "ready")
         return self.pool_words_of(home)
 
     def reload(self) -> Deferred[list[str]]:

@@ -97,13 +97,13 @@ POOL = [
     Option("balancer", plugin_call, "least-connections", "a plugin: name option=value …"),
     Option(
         "sticky",
-        word_or("off", sticky),
+        word_or("off", sticky, says_word=False),
         "off",
         "cookie name=wsrelay ttl=session secure=auto same_site=lax secret=…",
     ),
     Option(
         "health_check",
-        word_or("off", health_check),
+        word_or("off", health_check, says_word=False),
         "off",
         "tcp, http path=/ host=… status=200-399 or websocket path=/ host=… subprotocol=… ping=yes,"
         " each with interval=3s timeout=1s rise=2 fall=5 jitter=10% port=…",
@@ -127,7 +127,7 @@ POOL = [
     Option("queue_size", integer(1), "1000", "how many clients may wait"),
     Option(
         "discover",
-        word_or("off", plugin_call),
+        word_or("off", plugin_call, says_word=False),
         "off",
         "a plugin that finds upstreams: name option=value …",
     ),

@@ -34,8 +34,12 @@ _HOST_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 _TRUTH = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
-def word_or(word: str, parse: Parser, value: object = None) -> Parser:
-    """Return a parser that takes *word* for *value*, and anything else to *parse*."""
+def word_or(word: str, parse: Parser, value: object = None, *, says_word: bool = True) -> Parser:
+    """
+    Return a parser that takes *word* for *value*, and anything else to *parse*.
+
+    :param says_word: whether an error ends with *word*; not where *parse* takes many words.
+    """
 
     def parse_either(text: str) -> Any:
         if text.lower() == word:
@@ -43,7 +47,7 @@ def word_or(word: str, parse: Parser, value: object = None) -> Parser:
         try:
             return parse(text)
         except ValueError as error:
-            raise ValueError(f"{error}, or {word}") from None
+            raise ValueError(f"{error}, or {word}" if says_word else str(error)) from None
 
     return parse_either
 

@@ -25,14 +25,19 @@ HealthListener = Callable[["Pool", Upstream, Change], None]
 
 @frozen
 class MemberChanges:
-    """What became of a pool's upstreams: those that came, that left, and that differ now."""
+    """
+    What became of a pool's upstreams: those that came, that left, and that differ now.
+
+    *reordered*: those that stayed are in another order.
+    """
 
     added: tuple[Upstream, ...] = ()
     removed: tuple[Upstream, ...] = ()
     changed: tuple[Upstream, ...] = ()
+    reordered: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+        return bool(self.added or self.removed or self.changed or self.reordered)
 
 
 def _nobody(*_anything: object) -> None:
@@ -49,6 +54,7 @@ class Pool:
     :ivar upstreams: those that it has, in the order of the file.
     :ivar line: the clients that wait for one of them.
     :ivar on_health: told when an upstream's health changes.
+    :ivar is_draining: upstreams that come are drained, too.
     """
 
     def __init__(self, config: PoolConfig, balancer: IBalancer, seconds: Seconds) -> None:
@@ -58,6 +64,7 @@ class Pool:
         self.sticky = sticky_of(config)
         self.line = WaitingLine()
         self.on_health: HealthListener = _nobody
+        self.is_draining = False
         self.upstreams: tuple[Upstream, ...] = ()
         self._gone: list[Upstream] = []
         self._seconds = seconds
@@ -74,14 +81,18 @@ class Pool:
         They are ready, do not look down, have room, and are not in *tried*.
         Backups stand in when that leaves no primary.  When every upstream that
         is ready looks down, all of them may be tried: a try may fail, a refusal
-        surely does.  But then only a few tries are under way at a time; see
+        surely does.  Those whose last handshake succeeded go first, as their checks seem
+        to be wrong; on the others only a few tries are under way at a time, see
         `Upstream.may_be_tried`.  Empty: nothing may take it.
 
         :param tried: those that this handshake has failed on.
         """
-        return self._free(
-            self._up() or [each for each in self._ready() if each.may_be_tried], tried
-        )
+        up = self._up()
+        if up:
+            return self._free(up, tried)
+        ready = self._ready()
+        proven = self._free([each for each in ready if each.is_proven], tried)
+        return proven or self._free([each for each in ready if each.may_be_tried], tried)
 
     def offer(self, tried: Collection[Upstream] = ()) -> tuple[Upstream, ...]:
         """
@@ -98,6 +109,10 @@ class Pool:
     def is_down(self) -> bool:
         """Whether no upstream is ready and looks up."""
         return not self._up()
+
+    def is_hopeless(self, tried: Collection[Upstream]) -> bool:
+        """Whether all look down, and the last handshake failed on each that is not in *tried*."""
+        return self.is_down and not any(each.is_proven for each in self.candidates(tried))
 
     def _ready(self) -> list[Upstream]:
         return [each for each in self.upstreams if each.state == "ready"]
@@ -191,12 +206,20 @@ class Pool:
             each.source = "gone"
         self._gone = [each for each in (*self.gone, *removed) if each not in now]
         added = tuple(each for each in now if each not in before)
-        return MemberChanges(added, removed, tuple(each for each in changed if each in before))
+        stayed = [each for each in now if each in before]
+        return MemberChanges(
+            added,
+            removed,
+            tuple(each for each in changed if each in before),
+            stayed != [each for each in before if each in now],
+        )
 
     def _new(self, config: UpstreamConfig, source: Source) -> Upstream:
         upstream = Upstream(config, self.config, self._seconds, source)
         upstream.on_free = self.call_waiting
         upstream.on_health = self._health_changed
+        if self.is_draining:
+            upstream.state = "drain"
         return upstream
 
     def _health_changed(self, upstream: Upstream, change: Change) -> None:

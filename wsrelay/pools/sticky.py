@@ -123,7 +123,7 @@ def _base36(number: int) -> str:
 @cache
 def _machine_secret() -> str:
     """
-    Return what stays the same on this machine and nobody else knows.
+    Return what stays the same on this machine and who is not on it does not know.
 
     Relays on several machines need ``secret=`` to understand each other's cookies, and one
     in a container without a machine id, to understand its own after a restart.

@@ -163,6 +163,11 @@ class Upstream:
         return self.max_connections is None or self.active < self.max_connections
 
     @property
+    def is_proven(self) -> bool:
+        """Whether the last handshake succeeded, and that since a check made it down."""
+        return self._proven
+
+    @property
     def may_be_tried(self) -> bool:
         """
         Whether it may be tried although it looks down.

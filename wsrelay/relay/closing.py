@@ -121,22 +121,25 @@ class Closing:
     last one was closed.  *done* fires when no chosen session is left.
     """
 
-    reactor: Any
+    reactor: Any = field(repr=False)
     terms: Terms
-    choice: Choice
+    _choice: Choice | None = field(repr=False)  # None once it is over: it holds sessions
     total: int = field(default=0, init=False)
     done: Deferred[None] = field(factory=Deferred, init=False)
     began_at: float = field(init=False)
     ended_at: float | None = field(default=None, init=False)
-    _closing: set[Session] = field(factory=set, init=False)
+    _closing: set[Session] = field(factory=set, init=False, repr=False)
+    _spared: int = field(default=0, init=False)
+    _left: int = field(default=0, init=False)  # when it was called off
     _patience: float = field(default=0.0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
     def begin(self, sessions: Iterable[Session]) -> Deferred[None]:
         """Close the first, and plan for the others."""
         self.began_at = self.reactor.seconds()
-        self.choice.begin(list(sessions))
-        self.total = self.choice.left
+        assert self._choice is not None
+        self._choice.begin(list(sessions))
+        self.total = self._choice.left
         self._step()
         return self.done
 
@@ -147,13 +150,14 @@ class Closing:
 
     @property
     def closed(self) -> int:
-        """How many were told to close, or ended before."""
-        return self.total - self.choice.spared - self.choice.left
+        """How many are gone."""
+        spared = self._spared if self._choice is None else self._choice.spared
+        return self.total - spared - self.left
 
     @property
     def left(self) -> int:
-        """How many chosen sessions are still there."""
-        return self.choice.left + len(self._closing)
+        """How many chosen sessions are still there, or were when it was called off."""
+        return self._left if self._choice is None else self._choice.left + len(self._closing)
 
     @property
     def elapsed(self) -> float:
@@ -170,30 +174,38 @@ class Closing:
 
     def session_opened(self, session: Session) -> bool:
         """Learn of a new session; return whether it is among those that are closed."""
-        if self.is_over or not self.choice.opened(session):
+        if self._choice is None or not self._choice.opened(session):
             return False
         self.total += 1
-        if self.choice.left == 1:  # there is no turn planned
+        if self._choice.left == 1:  # there is no turn planned
             self._step()
         return True
 
     def session_ended(self, session: Session) -> None:
         """Learn of a session's end."""
+        if self._choice is None:
+            return
         self._closing.discard(session)
-        self.choice.ended(session)
+        self._choice.ended(session)
         if not self.left:
             self.stop()
 
     def stop(self) -> None:
         """Close no more; those that are told already end as they do."""
-        if not self.is_over:
-            self.ended_at = self.reactor.seconds()
-            self._stop_timer()
-            self.done.callback(None)
+        if self._choice is None:
+            return
+        self._spared, self._left = self._choice.spared, self.left
+        self._choice = None
+        self._closing.clear()
+        self.ended_at = self.reactor.seconds()
+        self._stop_timer()
+        self.done.callback(None)
 
     def hurry(self) -> None:
         """End everything now: somebody is in a hurry, or time is over."""
-        while (session := self.choice.next()) is not None:
+        if self._choice is None:
+            return
+        while (session := self._choice.next()) is not None:
             self._closing.add(session)
         if self._closing:
             log.warn(
@@ -208,18 +220,26 @@ class Closing:
 
     def _step(self) -> None:
         """Close the sessions whose turn it is, and plan the next turn."""
+        choice = self._choice
+        assert choice is not None
         elapsed = self.reactor.seconds() - self.began_at
         # At least one: a timer may come a little early.
-        due = max(self._due(elapsed), self.closed + 1)
-        now = min(due, self.closed + MOST)
-        while self.closed < now and (session := self.choice.next()) is not None:
+        due = max(self._due(elapsed), self._told + 1)
+        now = min(due, self._told + MOST)
+        while self._told < now and (session := choice.next()) is not None:
             self._close(session)
-        if self.choice.left:
+        if choice.left:
             self._after(self._pause(elapsed) if now == due else 0.0, self._step)
         elif self._closing:
             self._after(self._patience, self.hurry)
         else:
             self.stop()
+
+    @property
+    def _told(self) -> int:
+        """How many were told to close, or ended before."""
+        assert self._choice is not None
+        return self.total - self._choice.spared - self._choice.left
 
     def _close(self, session: Session) -> None:
         self._closing.add(session)
@@ -241,10 +261,10 @@ class Closing:
         """Say how long to wait until the next is due."""
         timeout, rate = self.terms.timeout, self.terms.rate
         if rate is not None:
-            at = (self.closed - (rate.burst or 1) + 1) / rate.per_second
+            at = (self._told - (rate.burst or 1) + 1) / rate.per_second
         else:
             assert timeout is not None
-            at = self.closed * timeout / self.total
+            at = self._told * timeout / self.total
         pause = (at - elapsed) * random.uniform(1 - JITTER, 1 + JITTER)
         return pause if timeout is None else min(pause, timeout - elapsed)
 

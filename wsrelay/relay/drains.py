@@ -52,7 +52,8 @@ class Drains:
         # Those who wait go first: they would be called for a place that another gives back.
         for opening in sorted(relay.openings, key=lambda each: not each.is_waiting):
             opening.refuse(503, "The relay is stopping; connect again.", "draining")
-        return self._begin(relay, self._terms("relay", STOPPING, "drain"), Chosen(lambda _: True))
+        terms = self._terms("relay", STOPPING, "drain")
+        return self._begin(relay, terms, Chosen(lambda _: True))
 
     def undrain_relay(self) -> None:
         """Let clients in again; sessions that are not closed yet stay."""
@@ -63,12 +64,14 @@ class Drains:
         """Close the sessions of a pool; the states of its upstreams are the caller's."""
         members = {*pool.upstreams, *pool.gone}
         terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain")
-        return self._begin(pool, terms, Chosen(lambda each: each.upstream in members))
+        choice = Chosen(lambda each: each.upstream in members)
+        return self._begin(pool, terms, choice)
 
     def drain_upstream(self, pool: Pool, upstream: Upstream) -> Closing:
         """Close the sessions of an upstream; its state is the caller's."""
         terms = self._terms(_name(pool, upstream), "the upstream is drained", "drain")
-        return self._begin(upstream, terms, Chosen(lambda each: each.upstream is upstream))
+        choice = Chosen(lambda each: each.upstream is upstream)
+        return self._begin(upstream, terms, choice)
 
     def rebalance(self, pool: Pool, rate: Rate) -> Closing:
         """Close sessions of the fullest upstreams of a pool until they are level."""
@@ -82,6 +85,8 @@ class Drains:
         :param why: ``down`` or ``removed``.
         """
         if how == "keep" or not upstream.sessions:
+            return
+        if how == "drain" and upstream in self.running:  # they are on their way
             return
         terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
         if how == "close":
@@ -97,10 +102,14 @@ class Drains:
 
     # how far it is
 
-    def stop(self, key: object) -> None:
-        """Call a closing off."""
-        if key in self.running:
+    def stop(self, key: object, *but: str) -> None:
+        """Call a closing off, unless it is for one of the reasons in *but*."""
+        if key in self.running and self.running[key].terms.why not in but:
             self.running[key].stop()
+
+    def keep_route(self, name: str) -> None:
+        """Let the sessions of a route that is back go on."""
+        self.stop(("route", name))
 
     def hurry(self) -> None:
         """End the drain of the relay at once, if there is one."""
@@ -132,6 +141,14 @@ class Drains:
         return Terms(what, reason, why, config.drain_timeout, config.drain_rate)
 
     def _begin(self, key: object, terms: Terms, choice: Choice) -> Closing:
+        """
+        Begin to close; in the place of what is under way for the same key.
+
+        An earlier deadline stays: however often it is ordered, a drain ends in time.
+        """
+        before = self.running.get(key)
+        if before is not None and before.seconds_left is not None and terms.timeout is not None:
+            terms = evolve(terms, timeout=min(terms.timeout, before.seconds_left))
         self.stop(key)
         closing = self.running[key] = Closing(self.relay.reactor, terms, choice)
         closing.done.addCallback(lambda _: self._ended(key, closing))

@@ -249,7 +249,7 @@ class Opening:
         if self._over:
             return
         # Where everything looks down, one wait for an upstream that does not answer is enough.
-        is_hopeless = problem.status == 504 and self.pool.is_down
+        is_hopeless = problem.status == 504 and self.pool.is_hopeless(self._tried)
         if self._tries <= self.route.retries and not is_hopeless:
             self.relay.observer.retried(self.pool.name)
             self._choose()

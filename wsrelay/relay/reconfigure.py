@@ -60,6 +60,7 @@ class _PoolChange:
         lines = [f"{', '.join(names)} changed"] if names else []
         lines += [f"upstream {each.name} added" for each in changes.added]
         lines += [f"upstream {each.name} removed" for each in changes.removed]
+        lines += ["upstreams are in another order"] * changes.reordered
         for each in changes.changed:
             was = weights.get(before[each.name], each.weight)
             weight = f" (weight {was} to {each.weight})" if was != each.weight else ""
@@ -99,6 +100,8 @@ class Prepared:
         old = {each.name: each for each in before.routes}
         for listener in relay.listeners.values():
             listener.routes = routes_for(listener.config.name, self.config)
+        for name in new.keys() - old.keys():
+            relay.drains.keep_route(name)
         for name in old.keys() - new.keys():
             relay.drains.lose_route(name, relay.pools[old[name].pool])
         return _route_words(old, new)

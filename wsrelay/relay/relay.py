@@ -99,6 +99,8 @@ class Relay:
         del self.pools[pool.name]
         for source in ("file", "discovery", "api"):
             self.members_changed(pool, pool.set_members(source, ()))
+        for opening in [each for each in self.openings if each.pool is pool and each.is_waiting]:
+            opening.refuse(503, "The relay has changed; connect again.", "no-upstream")
 
     def members_changed(self, pool: Pool, changes: MemberChanges) -> None:
         """
@@ -147,8 +149,8 @@ class Relay:
         self.observer.health_changed(pool.name, upstream.name, change.to)
         if change.to == "down":
             self.drains.lose(pool, upstream, pool.config.on_down, "down")
-        elif upstream.state == "ready" and upstream.source != "gone":
-            self.drains.stop(upstream)
+        else:
+            self.drains.stop(upstream, "drain", "removed")  # but not what somebody wants
 
     # a client's request
 
@@ -169,6 +171,8 @@ class Relay:
             self._answer(client, 426, reason)
         elif self.is_draining:
             self._answer(client, 503, "The relay is stopping; connect again.", "draining")
+        elif route.pool not in self.pools:  # the listener is gone, too; its table is the old one
+            self._answer(client, 503, "The relay has changed; connect again.", "no-upstream")
         else:
             opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
