@@ -103,7 +103,7 @@ def test_checks_over_tls_are_made_anew_when_files_are_read_again() -> None:
     plain, secure = kept_up.checkers.values()
     pool.upstreams[1].check_found("down", "a check")
     kept_up.sync(again=True)
-    assert list(kept_up.checkers.values())[0] is plain
+    assert next(iter(kept_up.checkers.values())) is plain
     renewed = kept_up.checkers[pool.upstreams[1]]
     assert renewed is not secure
     assert (renewed.runs, secure.runs) == (True, False)
