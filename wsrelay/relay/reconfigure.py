@@ -98,7 +98,9 @@ class Prepared:
     def _apply_routes(self, before: RelayConfig) -> list[str]:
         relay, new = self.relay, {each.name: each for each in self.config.routes}
         old = {each.name: each for each in before.routes}
-        for listener in relay.listeners.values():
+        # Those who came through a listener that is gone may still be about to ask.
+        held = {each.listener for each in relay.connections}
+        for listener in held.union(relay.listeners.values()):
             listener.routes = routes_for(listener.config.name, self.config)
         for name in new.keys() - old.keys():
             relay.drains.keep_route(name)
