@@ -100,6 +100,10 @@ class Drains:
             wants: Callable[[Session], bool] = lambda each: each.route.name == name  # noqa: E731
             self._begin(("route", name), terms, Chosen(wants))
 
+    def regain_route(self, name: str) -> None:
+        """Close no more sessions of a route that is there again."""
+        self.stop(("route", name))
+
     # how far it is
 
     def stop(self, key: object, *but: str) -> None:

@@ -106,6 +106,8 @@ class Prepared:
             relay.drains.keep_route(name)
         for name in old.keys() - new.keys():
             relay.drains.lose_route(name, relay.pools[old[name].pool])
+        for name in new.keys() - old.keys():
+            relay.drains.regain_route(name)
         return _route_words(old, new)
 
 
