@@ -84,21 +84,30 @@ class Drains:
 
         :param why: ``down`` or ``removed``.
         """
-        if how == "keep" or not upstream.sessions:
-            return
-        if how == "drain" and upstream in self.running:  # they are on their way
-            return
-        terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
-        if how == "close":
-            terms = evolve(terms, timeout=0.0, rate=None, code=close.SERVICE_RESTART)
-        self._begin(upstream, terms, Chosen(lambda each: each.upstream is upstream))
+        is_on_its_way = how == "drain" and upstream in self.running
+        if upstream.sessions and not is_on_its_way:
+            terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
+            self._lose(upstream, terms, how, lambda each: each.upstream is upstream)
 
     def lose_route(self, name: str, pool: Pool) -> None:
-        """Drain the sessions of a route that is not there any more, as ``on_removed`` says."""
-        if pool.config.on_removed != "keep":
-            terms = self._terms(f"route {name}", "the route is removed", "removed")
-            wants: Callable[[Session], bool] = lambda each: each.route.name == name  # noqa: E731
-            self._begin(("route", name), terms, Chosen(wants))
+        """
+        Do what ``on_removed`` says about the sessions of a route that is gone.
+
+        Those whose upstream is gone, too, end with the others of that one.
+        """
+        terms = self._terms(f"route {name}", "the route is removed", "removed")
+        wants: Callable[[Session], bool] = lambda each: (  # noqa: E731
+            each.route.name == name and each.upstream.source != "gone"
+        )
+        self._lose(("route", name), terms, pool.config.on_removed, wants)
+
+    def _lose(
+        self, key: object, terms: Terms, how: OnLoss, wants: Callable[[Session], bool]
+    ) -> None:
+        if how == "close":
+            terms = evolve(terms, timeout=0.0, rate=None, code=close.SERVICE_RESTART)
+        if how != "keep":
+            self._begin(key, terms, Chosen(wants))
 
     def regain_route(self, name: str) -> None:
         """Close no more sessions of a route that is there again."""
@@ -110,10 +119,6 @@ class Drains:
         """Call a closing off, unless it is for one of the reasons in *but*."""
         if key in self.running and self.running[key].terms.why not in but:
             self.running[key].stop()
-
-    def keep_route(self, name: str) -> None:
-        """Let the sessions of a route that is back go on."""
-        self.stop(("route", name))
 
     def hurry(self) -> None:
         """End the drain of the relay at once, if there is one."""

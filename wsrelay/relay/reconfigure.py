@@ -79,36 +79,41 @@ class Prepared:
 
     def apply(self) -> list[str]:
         """Put it in place; return what changed, a sentence each."""
-        relay, config = self.relay, self.config
-        old, relay.config = relay.config, config  # first: it says how sessions are drained
-        lines = []
-        for pool, dialers in self.added:
-            relay.add_pool(pool, dialers)
-            relay.on_members(pool)
-            lines.append(f"pool {pool.name} added")
-        for change in self.kept:
-            lines += change.apply(relay)
-        lines += self._apply_routes(old)
-        names = {each.name for each in config.pools}
-        for pool in [each for each in relay.pools.values() if each.name not in names]:
-            relay.remove_pool(pool)
-            lines.append(f"pool {pool.name} removed")
-        return lines
-
-    def _apply_routes(self, before: RelayConfig) -> list[str]:
-        relay, new = self.relay, {each.name: each for each in self.config.routes}
-        old = {each.name: each for each in before.routes}
-        # Those who came through a listener that is gone may still be about to ask.
-        held = {each.listener for each in relay.connections}
-        for listener in held.union(relay.listeners.values()):
-            listener.routes = routes_for(listener.config.name, self.config)
-        for name in new.keys() - old.keys():
-            relay.drains.keep_route(name)
+        relay, old = self.relay, {each.name: each for each in self.relay.config.routes}
+        relay.config = self.config  # first: it says how sessions are drained
+        lines = self._apply_pools()
+        self._apply_routes()
+        pools = dict(relay.pools)
+        gone = self._remove_pools()
+        new = {each.name: each for each in self.config.routes}
         for name in old.keys() - new.keys():
-            relay.drains.lose_route(name, relay.pools[old[name].pool])
+            relay.drains.lose_route(name, pools[old[name].pool])
         for name in new.keys() - old.keys():
             relay.drains.regain_route(name)
-        return _route_words(old, new)
+        return lines + _route_words(old, new) + gone
+
+    def _apply_pools(self) -> list[str]:
+        lines = []
+        for pool, dialers in self.added:
+            self.relay.add_pool(pool, dialers)
+            self.relay.on_members(pool)
+            lines.append(f"pool {pool.name} added")
+        for change in self.kept:
+            lines += change.apply(self.relay)
+        return lines
+
+    def _apply_routes(self) -> None:
+        # Those who came through a listener that is gone may still be about to ask.
+        held = {each.listener for each in self.relay.connections}
+        for listener in held.union(self.relay.listeners.values()):
+            listener.routes = routes_for(listener.config.name, self.config)
+
+    def _remove_pools(self) -> list[str]:
+        names = {each.name for each in self.config.pools}
+        gone = [each for each in self.relay.pools.values() if each.name not in names]
+        for pool in gone:
+            self.relay.remove_pool(pool)
+        return [f"pool {each.name} removed" for each in gone]
 
 
 def _route_words(old: Mapping[str, RouteConfig], new: Mapping[str, RouteConfig]) -> list[str]:
