@@ -15,12 +15,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from wsrelay.config.model import ListenerConfig
 from wsrelay.listening import CannotStartError, ListenerService
+from wsrelay.log import Logger
 from wsrelay.relay.client import Listener
 from wsrelay.relay.reconfigure import differences
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls import listener_context
 
 __all__ = ["Contexts", "Listeners", "contexts_of"]
+
+log = Logger()
 
 Contexts = Mapping[str, CertificateOptions | None]
 
@@ -148,7 +151,8 @@ class Listeners(MultiService):
     async def _open_again(self, socket: _Socket) -> None:
         try:
             socket.service.setServiceParent(self)
-        except CannotStartError:  # which is logged; the next reload tries it anew
+        except CannotStartError as error:  # the next reload tries it anew
+            log.error("{label} stays closed: {why}", label=socket.service.label, why=error)
             await maybeDeferred(socket.service.disownServiceParent)
         else:
             self._sockets[socket.config.endpoint] = socket

@@ -85,6 +85,7 @@ class ListenerService(Service):
         self.front = Front(factory)
         self._endpoint = endpoint
         self._bound: Deferred[Any] | None = None
+        self._begins = False
         self._failure: Failure | None = None
 
     @override
@@ -95,8 +96,10 @@ class ListenerService(Service):
         :raises CannotStartError: the address is taken, or may not be bound.
         """
         super().privilegedStartService()
+        self._begins = True
         self._bound = self._endpoint.listen(self.front)
         self._bound.addCallbacks(self._listens, self._cannot_listen)
+        self._begins = False
         failure, self._failure = self._failure, None
         if failure is not None:
             # Short: twistd tells the parent of a daemon a hundred characters of it.
@@ -134,9 +137,10 @@ class ListenerService(Service):
         self.port = port
 
     def _cannot_listen(self, failure: Failure) -> None:
-        self._failure = failure
         self._bound = None
-        if not failure.check(CancelledError):
+        if self._begins:  # the caller is told, who may try something else
+            self._failure = failure
+        elif not failure.check(CancelledError):
             log.error("cannot {why} ({label})", label=self.label, why=_why_not(failure.value))
 
 

@@ -114,6 +114,7 @@ class TwistdRelayService(RelayService):
             super().privilegedStartService()
         except CannotStartError as error:
             if self._pidfile is None:
+                log.error("{why}", why=error)
                 raise
             with contextlib.suppress(OSError):
                 os.remove(self._pidfile)
