@@ -158,6 +158,10 @@ class Process:
                     raise ProcessFailedError(self._complaint(f"did not print {what}"))
                 self._news.wait(left)
 
+    def wait_for_words(self, words: str, *, start: int = 0) -> str:
+        """Wait for a line with *words* in it, and return it; see `wait_for_line`."""
+        return self.wait_for_line(lambda line: words in line, start=start, what=f"{words!r}")[1]
+
     def wait_for_event(self, start: int = 0, /, **facts: object) -> tuple[int, dict[str, Any]]:
         """
         Wait for a line that is a JSON object with these *facts* in it.
@@ -293,8 +297,7 @@ class RelayProcess(Process):
         with self._news:
             start = len(self._lines)
         self._popen.send_signal(signal.SIGHUP)
-        _, line = self.wait_for_line(lambda line: wanted in line, start=start, what=wanted)
-        return line
+        return self.wait_for_words(wanted, start=start)
 
     def reload(self, config_text: str, wanted: str = "reload: ") -> str:
         """Write another relay.ini and have it read; see `hang_up`."""

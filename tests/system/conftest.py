@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import RelayProcess
+from tests.support import RelayProcess, started_relay
+from tests.system.site import Site, ini_with
 from tests.system.support import RawUpstream, Stage, check_log_is_calm
 
 
@@ -28,3 +30,18 @@ def stage(relay: RelayProcess, upstream: RawUpstream) -> Iterator[Stage]:
     print(relay.log()[before:])  # pytest shows it when the test failed
     assert relay.returncode is None
     check_log_is_calm(relay.log()[before:])
+
+
+@pytest.fixture
+def site(upstream: RawUpstream, tmp_path: Path) -> Iterator[Site]:
+    """Give a relay of the test's own, and a session that must outlive every reload."""
+    with started_relay(ini_with(upstream.url), tmp_path) as relay:
+        stage = Stage(relay, upstream)
+        upstream.is_alone()
+        given = Site(stage, *stage.begin())
+        yield given
+        upstream.is_alone()
+        given.check()
+        given.end()
+        stage.close()
+    check_log_is_calm(relay.log())

@@ -9,6 +9,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
@@ -30,7 +31,7 @@ from tests.system.support import (
     xor,
 )
 
-SIZES = (9, 90, 900, 9_000, 40_000)
+SIZES = (9, 90, 900, 9_000, 20_000)
 """Of messages; the relay passes on the largest before it has seen their ends."""
 
 AT_ONCE = 25
@@ -46,7 +47,7 @@ class Talker:
     One client: says a message, in two pieces, and hears it again before the next one.
 
     :ivar heard: how many messages came back.
-    :ivar close: what a close frame said: code and reason.
+    :ivar close: what a close frame said: code and reason; *closed_at*: when it came.
     :ivar trouble: what should not have happened; empty while all is well.
     """
 
@@ -54,6 +55,7 @@ class Talker:
     number: int
     heard: int = field(default=0, init=False)
     close: tuple[int, str] | None = field(default=None, init=False)
+    closed_at: float = field(default=0.0, init=False)
     trouble: str = field(default="", init=False)
     is_over: bool = field(default=False, init=False)
     _expected: bytes = field(default=b"", init=False)
@@ -121,6 +123,7 @@ class Talker:
             self._pong = masked(PONG, payload)
         elif opcode == CLOSE:
             self.close = int.from_bytes(payload[:2], "big"), payload[2:].decode()
+            self.closed_at = time.monotonic()
             self._send(self._rest + masked(CLOSE, payload[:2]))
             self._rest = b""
         elif opcode != BINARY or payload != self._expected or self._rest:
@@ -216,12 +219,13 @@ class Crowd:
                 talker.listen()
                 if talker.is_over:
                     self._selector.unregister(talker.sock)
+                    talker.sock.close()
             # A part of them at a time: at any moment many are in the middle of a message.
             turn = (turn + 1) % _BITS
             for talker in self.talkers[turn::_BITS]:
                 if not talker.is_over:
                     talker.speak()
-            self._stopped.wait(0.01)
+            self._stopped.wait(0.02)
 
     def _take_in(self) -> None:
         while self._added:

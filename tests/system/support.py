@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import os
 import re
+import select
+import signal
 import socket
 import ssl
 import struct
@@ -17,7 +19,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.support import PATIENCE, RelayProcess
+from tests.support import PATIENCE, Process, RelayProcess
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -181,6 +183,10 @@ class Wire:
         data = bytes(self._buffer)
         self._buffer.clear()
         return data
+
+    def has_data(self) -> bool:
+        """Whether something has come that was not read yet; not for TLS."""
+        return bool(self._buffer or select.select([self.sock], [], [], 0)[0])
 
     def wait_until_gone(self) -> None:
         """Read and drop everything until the connection is closed or reset."""
@@ -399,6 +405,22 @@ def wait_until(predicate: Callable[[], Any], what: str, patience: float = PATIEN
             raise AssertionError(f"{what} did not happen within {patience:g} seconds")
         time.sleep(0.01)
     return found
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a port of the loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def check_ended(relay: Process) -> None:
+    """Wait for an end that is the relay's own; twistd then dies of the signal that it had."""
+    assert relay.wait() in (0, -signal.SIGTERM, -signal.SIGINT)
+    assert "Main loop terminated" in relay.log()
+    assert "Traceback" not in relay.log()
 
 
 def fd_count(pid: int) -> int:

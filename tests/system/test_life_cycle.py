@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import ssl
@@ -24,6 +23,7 @@ from tests.system.support import (
     Stage,
     Wire,
     answer_close,
+    check_ended,
     check_own_answer,
     end_normally,
     fd_count,
@@ -33,26 +33,12 @@ from tests.system.support import (
     masked,
     read_answer,
     read_data,
+    refuses,
     switching,
     wait_until,
 )
 
 TWISTD = Path(sys.executable).with_name("twistd")
-
-
-def refuses(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
-def check_ended(relay: Process) -> None:
-    """Wait for an end that is the relay's own; twistd then dies of the signal that it had."""
-    assert relay.wait() in (0, -signal.SIGTERM, -signal.SIGINT)
-    assert "Main loop terminated" in relay.log()
-    assert "Traceback" not in relay.log()
 
 
 @pytest.fixture
@@ -133,7 +119,7 @@ def test_nobody_new_is_let_in_while_it_drains(upstream: RawUpstream, tmp_path: P
         idle.send(handshake()[10:])
         check_own_answer(read_answer(idle), 503)
         first = wait_until(
-            lambda: next((p for p in pairs if _has_data(p[0])), None), "the first close"
+            lambda: next((p for p in pairs if p[0].has_data()), None), "the first close"
         )
         assert first[0].read_frame().close_code == 4012
         (other,) = [pair for pair in pairs if pair is not first]
@@ -147,10 +133,6 @@ def test_nobody_new_is_let_in_while_it_drains(upstream: RawUpstream, tmp_path: P
     assert "Traceback" not in relay.log()
 
 
-def _has_data(wire: Wire) -> bool:
-    return bool(select.select([wire.sock], [], [], 0)[0])
-
-
 def test_closes_are_spread_over_the_drain_timeout(upstream: RawUpstream, tmp_path: Path) -> None:
     with started_relay(ini(upstream.url, relay="drain_timeout = 2s"), tmp_path) as relay:
         stage = Stage(relay, upstream)
@@ -160,7 +142,7 @@ def test_closes_are_spread_over_the_drain_timeout(upstream: RawUpstream, tmp_pat
         seen: dict[int, float] = {}
         while len(seen) < len(pairs):
             for index, (client, upstream_wire) in enumerate(pairs):
-                if index not in seen and _has_data(client):
+                if index not in seen and client.has_data():
                     seen[index] = time.monotonic() - began
                     answer_close(client, upstream_wire)
             assert time.monotonic() - began < PATIENCE

@@ -109,8 +109,8 @@ class Plan:
         name = self.leaving(turn)
         rows.append("[route:leaving]\npath = /leaving\npool = leaving")
         rows.append(f"[pool:leaving]\nupstreams = {self.four[name].url} name={name}")
-        rows.append(f"[route:guest{turn % 2}]\npath = /guest{turn % 2}\npool = guest{turn % 2}")
-        rows.append(f"[pool:guest{turn % 2}]\nupstreams = {self.four['d'].url} name=d")
+        rows.append(f"[route:guest{turn % 2}]\npath = /guest{turn % 2}\npool = guests")
+        rows.append(f"[pool:guests]\nupstreams = {self.four['d'].url} name=d")
         if turn % 2:
             rows.append(f"[listener:odd]\nendpoint = {LOCAL}")
         return "\n".join([*rows, "[log]\nformat = json"])
