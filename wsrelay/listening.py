@@ -43,6 +43,10 @@ class Front(Factory):
     def logPrefix(self) -> str:
         return "wsrelay"
 
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  called by Twisted's TLS
+        """Return what is spoken over TLS; with none, Twisted refuses all who make an offer."""
+        return [b"http/1.1"]
+
     @override
     def startFactory(self) -> None:
         self.factory.doStart()

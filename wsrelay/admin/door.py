@@ -9,14 +9,12 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IProtocolFactory,
-    IProtocolNegotiationFactory,
 )
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from typing_extensions import override
-from zope.interface import implementer
 
 from wsrelay.log import Logger
 
@@ -56,7 +54,6 @@ class _Connection(ProtocolWrapper):
         super().connectionLost(reason)
 
 
-@implementer(IProtocolNegotiationFactory)
 class Door(WrappingFactory[_Connection]):
     """Lets connections in to a site."""
 
@@ -69,10 +66,6 @@ class Door(WrappingFactory[_Connection]):
         self._logged_at = -_QUIET
         self._closed: Deferred[None] | None = None
         self._abort: IDelayedCall | None = None
-
-    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  called by Twisted's TLS
-        """Return what is spoken over TLS; with none, Twisted refuses all who make an offer."""
-        return [b"http/1.1"]
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Any:
