@@ -102,11 +102,7 @@ class Desk:
             await self._retire()
             lines = ["admin endpoint closed"] if old is not None else []
         elif old is None or old.listen != config.listen:
-            new = self._make(config)
-            new.privilegedStartService()
-            await self._retire()
-            self._endpoint = new
-            new.startService()
+            await self._move(self._make(config))
             lines = [f"admin endpoint opened on {config.listen}"]
         elif self._endpoint is not None and self._endpoint.set_token(_token_of(config)):
             lines = ["admin token changed"]
@@ -115,6 +111,33 @@ class Desk:
 
     def _make(self, config: AdminConfig) -> AdminService:
         return AdminService(config.listen, self.control, _token_of(config), self.reactor)
+
+    async def _move(self, new: AdminService) -> None:
+        """
+        Listen at another place.
+
+        :raises CannotStartError: it listens where it did.
+        """
+        old = self._endpoint
+        try:
+            new.privilegedStartService()
+        except CannotStartError:
+            if old is None:
+                raise
+            # Perhaps the old one holds the address: *:9000 and 127.0.0.1:9000, say.
+            await self._retire()
+            try:
+                new.privilegedStartService()
+            except CannotStartError:
+                self._take(old.renewed())
+                raise
+        else:
+            await self._retire()
+        self._take(new)
+
+    def _take(self, endpoint: AdminService) -> None:
+        self._endpoint = endpoint
+        endpoint.startService()
 
     async def _retire(self) -> None:
         """Listen no more where the endpoint was; the answer to a reload still gets out."""

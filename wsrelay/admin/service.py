@@ -32,6 +32,8 @@ class AdminService(ListenerService):
     """
 
     def __init__(self, endpoint: str, control: Control, token: str | None, reactor: Any) -> None:
+        self._where = endpoint
+        self._control = control
         self._make_site = partial(
             make_admin_site, control, is_local=is_local(endpoint), reactor=reactor
         )
@@ -55,6 +57,10 @@ class AdminService(ListenerService):
         self.front.go_over(self.site.door)
         self._close_soon(site)
         return True
+
+    def renewed(self) -> AdminService:
+        """Make another one for the same place and token, when this one listens no more."""
+        return AdminService(self._where, self._control, self._token, self._reactor)
 
     def retire(self) -> Deferred[Any]:
         """Stop listening, and end connections a moment later; fires when nobody listens."""
