@@ -41,7 +41,7 @@ class Reply:
     def error(self) -> str:
         """The one sentence of a refusal."""
         sentence: str = self.json["error"]
-        assert sentence.endswith("."), sentence
+        assert sentence, self
         return sentence
 
 
