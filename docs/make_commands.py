@@ -54,8 +54,9 @@ They stand before the command or behind it.
 
 MORE = {
     "status": """\
-The line of an upstream ends with what its last health check found, or with its last failure
-where there are no checks.  ``--json`` prints ``status.json`` as the relay has it.""",
+The line of an upstream ends with what its last health check found; where there are no checks,
+with the last problem that a handshake had, however long ago.  ``--json`` prints
+``status.json`` as the relay has it.""",
     "top": """\
 Rates are by the relay's own clock.  Without a terminal, and with ``--count``, tables are
 printed one below the other; with ``--json`` a document a line.  A relay that is away is tried

@@ -71,7 +71,7 @@ pool chat (least-connections, sticky cookie wsrelay, health check websocket): 68
   upstream        state          health      weight  sessions  handshakes  failures     rtt  last check
   127.0.0.1:3000  ready          up 11s           1      4/50          17         1  0.4 ms  101, pong after 0.4 ms
   b               drain, backup  down 1h 1m      12        60          17         1       -  connection refused
-  old             gone           up 11s           1         4          17         1  0.4 ms  connection failed: timeout
+  old             gone           up 11s           1         4          17         1  0.4 ms  last problem: connection failed: timeout
   rebalanced: 10 of 10 sessions closed in 3.1s
   draining b: 40 of 100 sessions closed after 3.1s, at most 27s to go
 

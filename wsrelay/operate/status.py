@@ -142,7 +142,8 @@ def _last_check(upstream: Json) -> Cell:
     check = member(upstream, "check")
     if check:
         return Cell(text(check, "what"), "" if check.get("ok") else "red")
-    return Cell(text(upstream, "last_problem"))
+    problem = text(upstream, "last_problem")
+    return Cell(problem and f"last problem: {problem}")
 
 
 def under_way(stem: str, facts: Json, whose: str = "") -> str:
