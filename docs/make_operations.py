@@ -1,0 +1,56 @@
+"""
+Write docs/operations.rst: docs/operations/story.rst, with what each of its commands prints.
+
+``python docs/make_operations.py > docs/operations.rst`` starts upstreams, clients and a relay
+on loopback, and takes about half a minute; with ``--any-ports`` it takes ports that are free
+instead of those that the page names.  tests/test_operations.py does it again, and compares.
+
+A line of the story that begins with ``.. night:`` is a step of `night.Night`; one that begins
+with a prompt is a command.  All others are the page's own.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from operations.night import Night
+
+STORY = Path(__file__).resolve().parent / "operations" / "story.rst"
+STEP = ".. night: "
+PROMPT = "    $ "
+
+
+def lines_of(story: str, night: Night) -> Iterator[str]:
+    """Yield the lines of the page; what happens happens meanwhile."""
+    was_step = False
+    for line in story.splitlines():
+        if line.startswith(STEP):
+            night.step(line.removeprefix(STEP))
+            was_step = True
+        elif line.startswith(PROMPT):
+            was_step = False
+            command = night.fill(line.removeprefix(PROMPT))
+            yield PROMPT + command
+            for printed in night.run(command).splitlines():
+                yield f"    {printed}".rstrip()
+        elif line or not was_step:
+            yield line
+            was_step = False
+
+
+def page(any_ports: bool) -> str:
+    """Live through the night and return its page."""
+    story = STORY.read_text("utf-8")
+    with tempfile.TemporaryDirectory(prefix="wsrelay-") as folder:
+        night = Night(Path(folder), any_ports)
+        try:
+            return "\n".join(lines_of(story, night)) + "\n"
+        finally:
+            night.end()
+
+
+if __name__ == "__main__":
+    print(page("--any-ports" in sys.argv[1:]), end="")
