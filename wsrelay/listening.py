@@ -55,10 +55,6 @@ class Front(Factory):
     def stopFactory(self) -> None:
         self.factory.doStop()
 
-    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  called by Twisted's TLS
-        """Return what is spoken where the endpoint itself does TLS (RFC 7301)."""
-        return [b"http/1.1"]
-
     def go_over(self, factory: IProtocolFactory) -> None:
         """Let *factory* make the connections from now on."""
         old, self.factory = self.factory, factory

@@ -62,7 +62,8 @@ def text(actors: Actors) -> str:
         f"[relay]\ndrain_timeout = 1h\n[listener:main]\nendpoint = {LOCAL}\n"
         "[admin]\nlisten = unix:admin.sock\ntoken_file = token\n[log]\nformat = json\n"
         f"[route:chat]\npath = /chat\npool = chat\n[pool:chat]\nupstreams =\n{listed}\n"
-        f"[route:one]\npath = /one\npool = one\n[pool:one]\nupstreams = {actors['a'].url} name=x/1\n"
+        "[route:one]\npath = /one\npool = one\n"
+        f"[pool:one]\nupstreams = {actors['a'].url} name=x/1\n"
     )
 
 
