@@ -394,14 +394,15 @@ class ReconfigureTests(SynchronousTestCase):
                 self.check_untouched(pair)
         self.check_untouched(newcomer)
 
-    def test_who_connected_to_a_listener_that_is_gone_is_told_to_come_again(self) -> None:
+    def test_who_connected_to_a_listener_that_is_gone_is_led_by_the_new_routes(self) -> None:
         client = self.world.client()
         pool = evolve(self.config.pools[0], name="another")
         self.relay.listeners.clear()  # as `Listeners.change` does
         self.apply(evolve(self.with_routes(evolve(ROUTE, pool="another")), pools=(pool,)))
         self.world.send(client, REQUEST)
-        self.assertEqual(answer_in(client).status, 503)
-        self.assertIsNotNone(answer_in(client).header(b"Retry-After"))
+        self.assertEqual(len(self.world.dials), 1)
+        (opening,) = self.relay.openings
+        self.assertEqual(opening.pool.name, "another")
 
     def test_who_waits_for_a_pool_that_is_removed_is_told_to_come_again(self) -> None:
         self.apply(self.with_pool(queue_timeout=30.0))

@@ -171,8 +171,6 @@ class Relay:
             self._answer(client, 426, reason)
         elif self.is_draining:
             self._answer(client, 503, "The relay is stopping; connect again.", "draining")
-        elif route.pool not in self.pools:  # the listener is gone, too; its table is the old one
-            self._answer(client, 503, "The relay has changed; connect again.", "no-upstream")
         else:
             opening = self._opening(client, request, offer, route, forwarded, facts)
             self.openings.add(opening)
