@@ -36,8 +36,8 @@ GROWTH = {"native": 2 * 1024 * 1024, "python": 8 * 1024 * 1024}
 """
 Bytes that a relay may grow by after `WARM_UP` reloads.
 
-Measured: 0.1 to 0.4 MB with the native pump.  With the Python pump what is under way at the
-moment is in Python's memory, and it takes 2 to 5 MB more or less, with reloads or without.
+Measured: 0.1 to 0.7 MB with the native pump.  With the Python pump what is under way at the
+moment is in Python's memory: 1 to 5 MB, and more or less the same without reloads.
 """
 
 
