@@ -135,10 +135,18 @@ def test_a_relay_that_is_leaving_says_so(relay: Relay, capsys: Output) -> None:
     ]
 
 
+def test_a_drain_that_had_nothing_to_close_has_no_line() -> None:
+    nothing = progress("x", 0, 0, done=True)
+    drained = upstream("a", state="drain", sessions=0, drain=nothing)
+    lines = status_lines(status(pool("chat", drained, drain=nothing, rebalance=nothing)), Style())
+    assert not [line for line in lines if "close" in line]
+
+
 def test_a_session_that_was_told_to_close_and_is_there_is_not_closed() -> None:
     told = progress("x", 10, 1) | {"left": 10}
     assert far(told) == "0 of 10 sessions closed after 3.1s, at most 27s to go"
     assert far(told | {"deadline_s": None}) == "0 of 10 sessions closed after 3.1s"
+    assert far(progress("x", 0, 0, done=True)) == "there is nothing to close"
     spared = progress("x", 10, 8, done=True) | {"left": 0}
     assert far(spared) == "8 of 10 sessions closed in 3.1s"
 

@@ -105,7 +105,7 @@ def _pool(pool: Json, style: Style) -> list[str]:
     lines += table(_COLUMNS, rows, style, "  ") if rows else ["  no upstreams"]
     closings = [("drain", member(pool, "drain"), ""), ("rebalanc", member(pool, "rebalance"), "")]
     closings += [("drain", member(each, "drain"), f" {text(each, 'name')}") for each in upstreams]
-    lines += [style.safe(f"  {under_way(*each)}") for each in closings if each[1]]
+    lines += [style.safe(f"  {under_way(*each)}") for each in closings if count(each[1], "total")]
     return lines
 
 
@@ -154,6 +154,8 @@ def under_way(stem: str, facts: Json, whose: str = "") -> str:
 def progress(facts: Json) -> str:
     """Say how far a drain or a rebalancing is."""
     total, elapsed = count(facts, "total"), span(number(facts, "elapsed_s"))
+    if not total:
+        return "there is nothing to close"
     # The relay's "closed" counts those that were told to close, while they are still there.
     closed = max(min(count(facts, "closed"), total - count(facts, "left")), 0)
     so_far = f"{closed} of {some(total, 'session')} closed"
