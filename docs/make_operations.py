@@ -11,6 +11,7 @@ with a prompt is a command.  All others are the page's own.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -53,4 +54,5 @@ def page(any_ports: bool) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the night ends, too
     print(page("--any-ports" in sys.argv[1:]), end="")
