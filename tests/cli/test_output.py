@@ -142,13 +142,12 @@ def test_a_drain_that_had_nothing_to_close_has_no_line() -> None:
     assert not [line for line in lines if "close" in line]
 
 
-def test_a_session_that_was_told_to_close_and_is_there_is_not_closed() -> None:
-    told = progress("x", 10, 1) | {"left": 10}
-    assert far(told) == "0 of 10 sessions closed after 3.1s, at most 27s to go"
-    assert far(told | {"deadline_s": None}) == "0 of 10 sessions closed after 3.1s"
+def test_how_far_a_drain_is_is_a_short_sentence() -> None:
+    under_way = progress("x", 10, 1)
+    assert far(under_way) == "1 of 10 sessions closed after 3.1s, at most 27s to go"
+    assert far(under_way | {"deadline_s": None}) == "1 of 10 sessions closed after 3.1s"
+    assert far(progress("x", 10, 8, done=True)) == "8 of 10 sessions closed in 3.1s"
     assert far(progress("x", 0, 0, done=True)) == "there is nothing to close"
-    spared = progress("x", 10, 8, done=True) | {"left": 0}
-    assert far(spared) == "8 of 10 sessions closed in 3.1s"
 
 
 def test_json_is_what_the_relay_said(relay: Relay, capsys: Output) -> None:

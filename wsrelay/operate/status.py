@@ -156,9 +156,7 @@ def progress(facts: Json) -> str:
     total, elapsed = count(facts, "total"), span(number(facts, "elapsed_s"))
     if not total:
         return "there is nothing to close"
-    # The relay's "closed" counts those that were told to close, while they are still there.
-    closed = max(min(count(facts, "closed"), total - count(facts, "left")), 0)
-    so_far = f"{closed} of {some(total, 'session')} closed"
+    so_far = f"{count(facts, 'closed')} of {some(total, 'session')} closed"
     if facts.get("done"):
         return f"{so_far} in {elapsed}"
     deadline = number(facts, "deadline_s")
