@@ -66,6 +66,8 @@ def relay(
 def admin(relay: RelayProcess, stage: Stage) -> Admin:
     """Give the endpoint of a relay that has no session any more from the test before."""
     found = Admin.of(relay)
+    for pool in ("chat", "two"):
+        found.order("POST", f"/api/pools/{pool}/ready")
     wait_until(lambda: found.status()["sessions"] == 0, "the end of all sessions")
     return found
 
@@ -235,12 +237,13 @@ def test_an_upstream_is_drained_with_progress_and_that_is_taken_back(
         admin.order("PATCH", path_to("chat", name), {"state": "ready"})
     said = admin.order("PATCH", path, {"state": "drain"})
     assert said["state"] == "drain"
-    assert (said["drain"]["total"], said["drain"]["closed"]) == (3, 1)
+    assert (said["drain"]["total"], said["drain"]["left"]) == (3, 3)
     wait_until(lambda: not all(map(is_quiet, clients)), "the first close")
     clients.sort(key=is_quiet)
     assert take_close(clients.pop(0), 1012) == b"the upstream is drained"
     drain = admin.wait_for("chat", "a", sessions=2)["drain"]
-    assert (drain["what"], drain["left"], drain["done"]) == ("upstream chat/a", 2, False)
+    assert (drain["what"], drain["done"]) == ("upstream chat/a", False)
+    assert (drain["total"], drain["closed"], drain["left"]) == (3, 1, 2)
     assert 3500 < drain["deadline_s"] <= 3600
     assert drain["elapsed_s"] + drain["deadline_s"] == pytest.approx(3600, abs=0.2)
     elsewhere = join(stage, "/chat")
@@ -267,14 +270,15 @@ def test_a_pool_is_drained_with_progress_and_that_is_taken_back(stage: Stage, ad
     clients = [join(stage, "/chat") for _ in range(3)]
     bystander = join(stage, "/two")
     said = admin.order("POST", "/api/pools/chat/drain")
-    assert (said["what"], said["total"], said["closed"]) == ("pool chat", 3, 1)
+    assert (said["what"], said["total"], said["left"]) == ("pool chat", 3, 3)
     check_own_answer(read_answer(stage.ask(b"/chat")), 503)
     wait_until(lambda: not all(map(is_quiet, clients)), "the first close")
     clients.sort(key=is_quiet)
     assert take_close(clients.pop(0), 1012) == b"the pool is drained"
     wait_until(lambda: admin.pool("chat")["sessions"] == 2, "the first end")
     pool = admin.pool("chat")
-    assert (pool["drain"]["left"], pool["drain"]["done"]) == (2, False)
+    assert (pool["drain"]["closed"], pool["drain"]["left"]) == (1, 2)
+    assert not pool["drain"]["done"]
     assert {each["state"] for each in pool["upstreams"]} == {"drain"}
     assert admin.ask("GET", "/readyz").status == 200  # there are other pools
     said = admin.order("POST", "/api/pools/chat/ready")
@@ -290,7 +294,7 @@ def test_the_relay_is_drained_with_progress_and_that_is_taken_back(
     clients = [join(stage, path) for path in ("/chat", "/two", "/timed")]
     said = admin.order("POST", "/api/drain")
     try:
-        assert (said["what"], said["total"], said["closed"]) == ("relay", 3, 1)
+        assert (said["what"], said["total"], said["left"]) == ("relay", 3, 3)
         probe = admin.ask("GET", "/readyz")
         assert (probe.status, probe.body.strip()) == (503, b"the relay is draining")
         assert admin.ask("GET", "/healthz").status == 200
