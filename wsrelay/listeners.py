@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.ssl import CertificateOptions
@@ -59,6 +59,7 @@ class Listeners(MultiService):
     relay: Relay
     reactor: Any
     _sockets: dict[str, _Socket] = field(factory=dict, init=False)
+    _leaving: list[Deferred[None]] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__()
@@ -90,6 +91,9 @@ class Listeners(MultiService):
         """
         Follow a new configuration: open, close and alter listeners.
 
+        What is opened takes clients at once, so routes are to follow in the same turn of
+        the reactor; `closed` is for afterwards.
+
         :returns: what changed, a sentence each.
         :raises CannotStartError: one cannot be opened; everything is as it was.
         """
@@ -104,8 +108,7 @@ class Listeners(MultiService):
             # Perhaps one that is to go holds the address: *:80 and 127.0.0.1:80, say.
             await self._exchange(old, new, contexts)
         else:
-            for each in old:
-                await self._close(each)
+            self._leaving = [Deferred.fromCoroutine(self._close(each)) for each in old]
         lines = [f"listener {each.config.name} closed" for each in old]
         lines += [f"listener {each.name} opened on {each.endpoint}" for each in new]
         for key, config in wanted.items():
@@ -114,6 +117,11 @@ class Listeners(MultiService):
         sockets = self._sockets.values()
         self.relay.listeners = {each.config.name: each.listener for each in sockets}
         return lines
+
+    async def closed(self) -> None:
+        """Wait until those that `change` took away listen no more."""
+        leaving, self._leaving = self._leaving, []
+        await gatherResults(leaving, consumeErrors=True)
 
     async def _open(self, configs: list[ListenerConfig], contexts: Contexts) -> None:
         """

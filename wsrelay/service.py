@@ -280,6 +280,7 @@ class RelayService(MultiService):
         lines += self._change_rest(config, access_log)
         for pool in list(self.upkeeps):
             self._pool_changed(pool, again=True)
+        await self.listeners.closed()
         return lines
 
     async def _change_doors(self, config: RelayConfig, contexts: Contexts) -> list[str]:
