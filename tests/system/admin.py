@@ -146,6 +146,10 @@ class Admin:
             raise AssertionError(f"{error}; there is {self.upstreams(pool)}") from None
         return known
 
+    def wait_for_check(self, pool: str, words: str, name: str = "a") -> None:
+        """Wait for a check of an upstream that says *words*."""
+        wait_until(lambda: words in self.upstream(pool, name)["check"]["what"], f"a check: {words}")
+
     def checks(self, pool: str, name: str = "a", count: int = 3) -> None:
         """Wait until so many more checks of an upstream are over."""
         seen = {str(self.upstream(pool, name)["check"])}

@@ -373,8 +373,7 @@ def test_what_waits_is_shown_as_long_as_it_waits(stage: Stage, admin: Admin) -> 
     wait_until(fill, "a pause")
     fast.sock.settimeout(PATIENCE)
     assert admin.metric("wsrelay_pauses_total", leg="client") == 0
-    slow.reset()
-    fast.wait_until_gone()
+    end(slow, fast)
     end(client, server)
 
 
