@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -58,11 +59,22 @@ def require_program(*names: str) -> str:
     return require(found, f"{' or '.join(names)} is not installed")
 
 
+_given: deque[int] = deque(maxlen=200)
+
+
 def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """
+    Return a TCP port of the loopback that nobody listened on a moment ago.
+
+    It is another one than the last ones were, which may not be in use yet.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.append(port)
+            return port
 
 
 class ProcessFailedError(AssertionError):

@@ -87,7 +87,7 @@ def names_of(*names: bytes) -> x509.ExtensionType:
     """Return a subjectAltName with these DNS names, whatever bytes they are (under 125 in all)."""
     inner = b"".join(b"\x82" + bytes([len(name)]) + name for name in names)
     der = b"\x30" + bytes([len(inner)]) + inner
-    return x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
+    return x509.UnrecognizedExtension(x509.oid.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
 
 
 def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
