@@ -141,7 +141,7 @@ class Pool:
         :param again: begin a new round: also those are called who have just tried in vain,
             and upstreams that look down may be tried when all do.
         """
-        if self._calls:  # somebody who was called gave a place back
+        if self._calls or not len(self.line):  # somebody who was called gave a place back
             return
         self._calls = True
         try:
