@@ -42,8 +42,15 @@ from tests.system.support import (
 pytestmark = pytest.mark.peers
 
 MIB = 1024 * 1024
-BUFFERS = 24 * MIB
-"""What the kernel may hold of one direction, in four socket buffers, and some."""
+
+
+def _largest_buffer(kind: str) -> int:
+    """Return how far the kernel lets a socket's buffer grow by itself; see tcp(7)."""
+    return int(Path(f"/proc/sys/net/ipv4/tcp_{kind}").read_text().split()[2])
+
+
+BUFFERS = _largest_buffer("rmem") + 2 * _largest_buffer("wmem") + 4 * MIB
+"""What the kernel may hold of one direction: the sender's buffer, the relay's two, and some."""
 A_SESSION = 512 * 1024
 """What the relay may hold of one session."""
 NOISE = 512 * 1024 if "ASAN_OPTIONS" not in os.environ else 8 * MIB
@@ -151,8 +158,12 @@ class Flow:
 
     def __init__(self, sender: Wire, receiver: Wire, make: Callable[..., bytes], seed: int) -> None:
         source = random.Random(seed)
-        sizes = [source.choice([1, 125, 3000, 16384, 200_000]) for _ in range(1000)]
-        self.frames = [make(BINARY, source.randbytes(size)) for size in sizes]
+        self.frames: list[bytes] = []
+        size = 0
+        while size < BUFFERS * 5 // 4:  # more than can be under way
+            payload = source.randbytes(source.choice([1, 125, 3000, 16384, 200_000]))
+            self.frames.append(make(BINARY, payload))
+            size += len(payload)
         self.receiver, self.sent = receiver, 0
         self._sender = sender
         self.thread = threading.Thread(target=self._send, daemon=True)
