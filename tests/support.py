@@ -50,7 +50,7 @@ def require(found: T | None, missing: str) -> T:
         return found
     if os.environ.get("CI"):
         pytest.fail(f"{missing}; with CI set a test may not be skipped for that.")
-    pytest.skip(missing)
+    pytest.skip(missing)  # a contributor's machine need not have every browser and server
 
 
 def require_program(*names: str) -> str:

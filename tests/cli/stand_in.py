@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.admin.support import STATUS
 from tests.peers.certificates import KeyPair
 from wsrelay.cli import main
 
@@ -70,28 +71,7 @@ def pool(name: str, *upstreams: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def status(*pools: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return a whole status.json."""
-    return {
-        "version": "0.1.0",
-        "pid": 4711,
-        "started": "2026-11-21T14:00:00Z",
-        "uptime_s": 12.3,
-        "now": "2026-11-21T14:00:12.300Z",
-        "config": "/etc/wsrelay/relay.ini",
-        "pump": "the native pump",
-        "ready": True,
-        "not_ready": "",
-        "drain": None,
-        "connections": 14,
-        "openings": 1,
-        "sessions": 12,
-        "handshakes": 40,
-        "refused": 3,
-        "lag_s": 0.0004,
-        "last_reload": None,
-        "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": False}],
-        "routes": [{"name": "chat", "host": None, "path": "/chat", "pool": "chat", "sessions": 12}],
-        "pools": list(pools),
-    } | more
+    return deepcopy(STATUS) | {"pools": list(pools)} | more
 
 
 def progress(what: str, total: int, closed: int, done: bool = False) -> dict[str, Any]:

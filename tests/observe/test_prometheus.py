@@ -25,7 +25,7 @@ from wsrelay.observe.bounds import FORGOTTEN_AFTER
 from wsrelay.observe.families import FAMILIES
 from wsrelay.observe.lag import INTERVAL, Lag
 from wsrelay.observe.metrics import Metrics
-from wsrelay.observe.prometheus import CONTENT_TYPE, Exporter
+from wsrelay.observe.prometheus import Exporter
 from wsrelay.observe.traffic import KEPT_FOR, Traffic
 from wsrelay.relay.causes import Cause
 from wsrelay.relay.facts import REFUSALS, Facts, Several
@@ -151,10 +151,6 @@ def test_nothing_is_in_the_registry_that_others_use_and_relays_stay_apart() -> N
     assert other.page().value("wsrelay_session_seconds_count") == 0
     assert list(REGISTRY._collector_to_names) == before
     assert "python_info" not in one.exporter.render().decode()
-
-
-def test_the_type_is_that_of_the_text_format() -> None:
-    assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_the_library_is_not_loaded_by_what_counts_nor_by_the_service() -> None:

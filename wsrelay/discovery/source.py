@@ -39,7 +39,6 @@ class Source:
     :param reactor: handed to the discovery, and for the time.
     :param changed: is given the upstreams whenever they differ from the last time, in the
         discovery's order, never none; what it raises is logged.
-    :ivar last_change: the reactor's seconds when *changed* was called last; None: never.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Source:
         reactor: Any,
         changed: Callable[[Upstreams], None],
     ) -> None:
-        self.last_change: float | None = None
         self._call = call
         self._reactor = reactor
         self._changed = changed
@@ -121,7 +119,6 @@ class Source:
         self._answers.clear()
         if upstreams != self._upstreams:
             self._upstreams = upstreams
-            self.last_change = self._reactor.seconds()
             self._tell(upstreams)
 
     def _tell(self, upstreams: Upstreams) -> None:

@@ -120,7 +120,8 @@ class Check:
     # what the connection tells
 
     def upstream_answered(self, response: Response, rest: bytes) -> None:
-        """Take the answer to `head`, and what came behind it."""
+        """Take the answer to `head`, and what came behind it; a kind that sends one says how."""
+        # Not abstract: the check that only connects sends no head, and ends before an answer.
         raise NotImplementedError
 
     def upstream_failed(self, problem: Problem) -> None:

@@ -28,9 +28,6 @@ from wsrelay.observe.traffic import NOTHING, Passed, Traffic
 from wsrelay.relay.pump import Totals
 from wsrelay.relay.relay import Relay
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""What `Exporter.render` returns, as HTTP says it."""
-
 DESCRIPTORS: Final = "/proc/self/fd"
 
 Samples = Iterable[tuple[tuple[object, ...], Any]]
@@ -61,7 +58,7 @@ class Exporter:
         self._registry.register(self)
 
     def render(self) -> bytes:
-        """Return the page; see `CONTENT_TYPE`."""
+        """Return the page, version 0.0.4 of the format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
