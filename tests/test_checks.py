@@ -9,7 +9,7 @@ import pytest
 from tests.peers.certificates import Authority
 from wsrelay.checks import make_checks
 from wsrelay.config import ConfigErrors, load
-from wsrelay.config.model import PoolConfig, UpstreamConfig
+from wsrelay.config.model import ListenerConfig, PoolConfig, UpstreamConfig
 
 CHECKS = make_checks()
 
@@ -87,7 +87,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_bad_tls_files_are_named(folder: Path, certificate: str, key: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        CHECKS.listener_tls(folder / certificate, folder / key, "1.2")
+        CHECKS.listener_tls(ListenerConfig("l", "tcp:1", folder / certificate, folder / key))
     pool = PoolConfig(
         "p",
         (UpstreamConfig("u", "wss://upstream.test"),),
@@ -100,7 +100,7 @@ def test_bad_tls_files_are_named(folder: Path, certificate: str, key: str, words
 
 
 def test_good_tls_files_are_accepted(folder: Path) -> None:
-    CHECKS.listener_tls(folder / "good.pem", folder / "good.key", "1.3")
+    CHECKS.listener_tls(ListenerConfig("l", "tcp:1", folder / "good.pem", folder / "good.key"))
     CHECKS.upstream_tls(
         PoolConfig(
             "p",

@@ -11,13 +11,13 @@ from twisted.internet.endpoints import serverFromString
 
 from wsrelay.admin.token import read_token
 from wsrelay.config.checks import Checks
-from wsrelay.config.model import AdminConfig, PoolConfig
+from wsrelay.config.model import AdminConfig, ListenerConfig, PoolConfig
 from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
 from wsrelay.operate.address import address_of_endpoint
 from wsrelay.plugins import check_balancer, check_discovery
 from wsrelay.relay.pumps import why_not_native
-from wsrelay.relay.tls import listener_tls, upstream_tls
+from wsrelay.relay.tls import listener_context, upstream_tls
 
 EXAMPLES: Final = "write for example tcp:8080, tcp:8080:interface=127.0.0.1 or unix:/run/r.sock"
 
@@ -31,6 +31,7 @@ def make_checks() -> Checks:
         admin=_check_admin,
         access_log=_check_access_log,
         listener_tls=_check_listener_tls,
+        static=_check_static,
         upstream_tls=_check_upstream_tls,
         data_path=_check_data_path,
     )
@@ -106,8 +107,13 @@ def _check_access_log(path: Path) -> None:
         raise ValueError(f"there is no folder {path.parent}; make it first")
 
 
-def _check_listener_tls(certificate: Path, key: Path, min_tls: str) -> None:
-    listener_tls(certificate, key, min_tls)
+def _check_listener_tls(listener: ListenerConfig) -> None:
+    listener_context(listener)
+
+
+def _check_static(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"there is no directory {folder}; make it, or name another")
 
 
 def _check_upstream_tls(pool: PoolConfig) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wsrelay.config import Checks
-from wsrelay.config.model import PluginCall, PoolConfig
+from wsrelay.config.model import ListenerConfig, PluginCall, PoolConfig
 
 from .samples import FOLDER, WHOLE, errors_of, parsed, with_option
 
@@ -33,17 +33,39 @@ def test_the_endpoints_refusal_stands_at_its_line() -> None:
 
 
 def test_the_certificates_refusal_stands_at_its_line() -> None:
-    asked: list[tuple[Path, Path, str]] = []
+    asked: list[ListenerConfig] = []
 
-    def refuse(certificate: Path, key: Path, min_tls: str) -> None:
-        asked.append((certificate, key, min_tls))
+    def refuse(listener: ListenerConfig) -> None:
+        asked.append(listener)
         raise ValueError("they do not match")
 
     text = with_option("listener:web", "certificate = a.pem\nkey = b.pem\nmin_tls = 1.3")
     assert errors_of(text, checks=Checks(listener_tls=refuse)) == [
         "relay.ini:2: [listener:web] certificate: they do not match"
     ]
-    assert asked == [(FOLDER / "a.pem", FOLDER / "b.pem", "1.3")]
+    (listener,) = asked
+    assert (listener.certificate, listener.key) == (FOLDER / "a.pem", FOLDER / "b.pem")
+    assert listener.min_tls == "1.3"
+
+
+def test_the_refusal_of_a_folder_stands_at_its_line() -> None:
+    def refuse(folder: Path) -> None:
+        raise ValueError(f"there is no directory {folder}")
+
+    text = WHOLE.replace("pool = chat", "static = www")
+    assert errors_of(text, checks=Checks(static=refuse)) == [
+        "relay.ini:4: [route:chat] static: there is no directory /etc/wsrelay/www"
+    ]
+
+
+def test_the_refusal_of_a_folder_of_certificates_stands_at_its_line() -> None:
+    def refuse(listener: ListenerConfig) -> None:
+        raise ValueError(f"{listener.certificates} is empty")
+
+    text = with_option("listener:web", "certificates = certs")
+    assert errors_of(text, checks=Checks(listener_tls=refuse)) == [
+        "relay.ini:2: [listener:web] certificates: /etc/wsrelay/certs is empty"
+    ]
 
 
 def test_the_refusal_of_a_pools_tls_stands_at_its_first_tls_option() -> None:

@@ -31,16 +31,9 @@ WITH_DEFAULT = [(kind, option) for kind, option in EVERY if option.default]
 UNSUPPORTED = {
     "relay": ["workers = 2", "workers = auto", "max_connections = 9"],
     "listener:web": [
-        "certificates = certs",
-        "client_ca = ca.pem",
-        "client_certificate = required",
-        "proxy_protocol = yes",
         "max_connections = 9",
     ],
     "route:chat": [
-        "static = www",
-        "redirect = https://example.com/",
-        "http = yes",
         "mode = messages",
         "compression = off",
         "compression = upstream",
@@ -60,7 +53,6 @@ UNSUPPORTED = {
         "policies = jwt key=x",
         "filters = upper",
     ],
-    "pool:chat": ["proxy_protocol = v2"],
     "cluster": ["redis = redis://127.0.0.1/0", "prefix = x"],
 }
 
@@ -85,11 +77,7 @@ def test_the_default_in_the_table_is_the_one_of_the_model(kind: str, option: Opt
 @pytest.mark.parametrize(("kind", "option"), WITH_DEFAULT, ids=shown)
 def test_every_default_can_be_written_down_and_changes_nothing(kind: str, option: Option) -> None:
     line = f"{option.name} = {option.default}"
-    text = with_option(NAMES.get(kind, kind), line)
-    if option.name == "http":  # plain HTTP is not relayed yet, and asking for it is refused
-        assert errors_of(text) == ["relay.ini:4: [route:chat] http: not supported yet"]
-    else:
-        assert parsed(text) == parsed(WHOLE)
+    assert parsed(with_option(NAMES.get(kind, kind), line)) == parsed(WHOLE)
 
 
 def test_every_field_of_the_model_can_be_written_in_the_file() -> None:
@@ -109,7 +97,7 @@ def test_every_field_of_the_model_can_be_written_in_the_file() -> None:
 def test_an_option_either_fills_the_model_or_has_only_some_values() -> None:
     """Nothing that is accepted is without effect."""
     spread = {"listen", "upstream", "listener", "drain_close_code", "max_message_size"}
-    half_done = {"http", "mode", "compression"}
+    half_done = {"mode", "compression"}
     for kind, option in EVERY:
         fields = attrs.fields_dict(MODELS[kind]) if kind in MODELS else {}
         if option.only is None:
@@ -142,10 +130,6 @@ def test_every_option_that_is_refused_has_been_tried_above() -> None:
 def test_the_grammar_of_what_is_not_supported_is_checked_first() -> None:
     (error,) = errors_of(with_option("route:chat", "mode = message"))
     assert "did you mean 'messages'?" in error
-
-
-def test_plain_http_can_be_refused_explicitly() -> None:
-    assert parsed(with_option("route:chat", "http = no")) == parsed(WHOLE)
 
 
 def test_every_option_says_what_it_is_for() -> None:

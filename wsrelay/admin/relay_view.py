@@ -89,7 +89,7 @@ class RelayView:
             "lag_s": round(self.lag.seconds, 4),
             "last_reload": self._last_reload(),
             "listeners": [
-                {"name": each.name, "address": address, "tls": each.certificate is not None}
+                {"name": each.name, "address": address, "tls": each.is_secure}
                 for each, address in service.listeners.addresses()
             ],
             "routes": self._routes(),
@@ -122,7 +122,7 @@ class RelayView:
         """Return all that is known of a session."""
         session = self.session_called(id)
         facts = session.facts
-        tls = {each.name: each.certificate is not None for each in self.service.config.listeners}
+        tls = {each.name: each.is_secure for each in self.service.config.listeners}
         return {
             **session_words(session, self.calendar),
             "tls": tls.get(facts.listener, False),

@@ -58,11 +58,29 @@ def build_listener(block: Block, job: Job) -> ListenerConfig | None:
     listener = ListenerConfig(
         **{"name": block.name} | _picked(block, ListenerConfig) | _key(block, "", job)
     )
-    if listener.certificate and listener.key:
-        check = job.checks.listener_tls
-        place = block.at("certificate")
-        job.ask(place, check, listener.certificate, listener.key, listener.min_tls)
+    _check_client_certificates(listener, block, job)
+    if listener.proxy_protocol and not listener.trusted_proxies:
+        job.report(
+            block.at("proxy_protocol"),
+            "nobody is trusted to send it; add trusted_proxies = NETWORK",
+        )
+    if listener.is_secure and bool(listener.certificate) == bool(listener.key):
+        place = block.at("certificate" if listener.certificate else "certificates")
+        job.ask(place, job.checks.listener_tls, listener)
     return listener
+
+
+def _check_client_certificates(listener: ListenerConfig, block: Block, job: Job) -> None:
+    if listener.client_certificate == "off":
+        if listener.client_ca is not None:
+            what = "no client is asked for a certificate; add client_certificate = required"
+            job.report(block.at("client_ca"), what)
+    elif listener.client_ca is None:
+        what = "nobody is said to sign them; add client_ca = FILE"
+        job.report(block.at("client_certificate"), what)
+    elif not listener.is_secure:
+        what = "there is no TLS here; add certificate = FILE, or certificates = DIRECTORY"
+        job.report(block.at("client_certificate"), what)
 
 
 def _key(block: Block, prefix: str, job: Job) -> dict[str, Any]:
@@ -73,10 +91,18 @@ def _key(block: Block, prefix: str, job: Job) -> dict[str, Any]:
     return {} if key in block.written else {key: block.get(certificate)}
 
 
+_SERVING = ("pool", "static", "redirect")
+
+
 def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | None:
     """Build a route; None, and errors, if nothing serves it."""
-    if not block.written.keys() & {"pool", "static", "redirect"}:
+    served_by = [name for name in _SERVING if name in block.written]
+    if not served_by:
         job.report(block.at("pool"), "is missing; add pool = NAME")
+    for name in served_by[1:]:
+        job.report(block.at(name), f"{served_by[0]} serves this route already; delete one of them")
+    if served_by != ["pool"] and block.get("http") is False:
+        job.report(block.at("http"), "without a pool there is nothing but plain HTTP; delete it")
     rule: PathRule = block.get("path", PathRule())
     if block.get("strip_prefix") and rule.kind == "regex":
         job.report(
@@ -84,8 +110,10 @@ def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | 
             "a regular expression has no prefix to strip; expected a path without '~'",
         )
     _refuse_repeated_headers(block, job)
-    if "pool" not in block.settings:
+    if not block.settings.keys() & set(_SERVING):
         return None
+    if "static" in block.settings:
+        job.ask(block.at("static"), job.checks.static, block.get("static"))
     values: dict[str, Any] = {"name": block.name, "drain_close_code": drain_close_code}
     if "max_message_size" in block.settings:
         both = block.get("max_message_size")

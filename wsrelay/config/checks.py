@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from wsrelay.config.model import AdminConfig, PluginCall, PoolConfig
+from wsrelay.config.model import AdminConfig, ListenerConfig, PluginCall, PoolConfig
 
 __all__ = ["Checks"]
 
@@ -44,8 +44,11 @@ class Checks:
     access_log: Callable[[Path], None] = _accept
     """Is given the file of ``[log] access``."""
 
-    listener_tls: Callable[[Path, Path, str], None] = _accept
-    """Is given certificate, key and ``min_tls`` of a listener; both files exist."""
+    listener_tls: Callable[[ListenerConfig], None] = _accept
+    """Is given each listener with TLS; its files exist, ``certificates`` may not."""
+
+    static: Callable[[Path], None] = _accept
+    """Is given each route's ``static``."""
 
     upstream_tls: Callable[[PoolConfig], None] = _accept
     """Is given each pool that is otherwise good; its ``tls_…`` files exist."""

@@ -242,7 +242,13 @@ def origin(text: str) -> str:
 
 
 def redirect_url(text: str) -> str:
-    """Parse the target of a redirect."""
+    """Parse the target of a redirect; ``{host}`` in it stays as it is."""
+    for part in re.findall(r"\{[^{}]*\}|[{}]|\$[A-Za-z_]\w*", text):
+        if part != "{host}":
+            raise ValueError(
+                f"'{part}' would be sent as it stands; {{host}} stands for the client's host,"
+                " and a URL without a path keeps the client's path and query"
+            )
     if not re.fullmatch("(https?://[!-~]+|/[!-~]*)", text):
         raise ValueError(f"'{text}' is not a URL; expected http://…, https://… or /path")
     return text

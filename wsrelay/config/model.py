@@ -61,11 +61,20 @@ class ListenerConfig:
     endpoint: str
     certificate: Path | None = None
     key: Path | None = None
+    certificates: Path | None = None  # a directory
+    client_ca: Path | None = None
+    client_certificate: Literal["off", "optional", "required"] = "off"
     min_tls: Literal["1.2", "1.3"] = "1.2"
+    proxy_protocol: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     handshake_timeout: float = 10.0
     max_header_size: int = 16 * 1024
     backlog: int = 1024
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether clients speak TLS here."""
+        return self.certificate is not None or self.certificates is not None
 
 
 @frozen
@@ -78,13 +87,18 @@ class PathRule:
 
 @frozen(cache_hash=True)
 class RouteConfig:
-    """``[route:NAME]``"""
+    """``[route:NAME]``; it has one of *pool*, *static* and *redirect*."""
 
     name: str
-    pool: str
+    pool: str = ""
     listeners: tuple[str, ...] = ()  # empty: all
     host: str | None = None  # lower case; None: any; may start with "*."
     path: PathRule = PathRule()
+    static: Path | None = None  # a directory
+    redirect: str | None = None
+    http: bool = True
+    http_timeout: float | None = 60.0
+    max_body_size: int | None = None
     strip_prefix: bool = False
     set_header: tuple[tuple[str, str], ...] = ()
     remove_header: tuple[str, ...] = ()
@@ -201,6 +215,7 @@ class PoolConfig:
     tls_name: str | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    proxy_protocol: Literal["off", "v1", "v2"] = "off"
 
 
 @frozen

@@ -40,9 +40,22 @@ ROUTE = [
         "path", path_rule, "/", "a prefix (/chat is one of /chatroom, too), = /exact or ~ regex"
     ),
     Option("pool", word, "", "what serves it"),
-    Option("static", file_path, "", "a directory that serves it", only=()),
-    Option("redirect", redirect_url, "", "a URL to send the client to", only=()),
-    Option("http", boolean, "yes", "no: plain HTTP gets 426", only=(False,)),
+    Option("static", file_path, "", "a directory whose files serve it"),
+    Option(
+        "redirect",
+        redirect_url,
+        "",
+        "a URL to send clients to; one without a path keeps theirs, {host} stands for their host",
+    ),
+    Option("http", boolean, "yes", "whether the pool gets plain HTTP, too; no: that gets 426"),
+    Option(
+        "http_timeout",
+        _duration_or_off,
+        "60s",
+        "plain HTTP: longest silence of the upstream before and in its answer, and of the client"
+        " in its request's body",
+    ),
+    Option("max_body_size", _size_or_off, "off", "of a request of plain HTTP; beyond: 413"),
     Option("strip_prefix", boolean, "no", "whether the upstream sees the path without the prefix"),
     Option("set_header", header, "none", "request headers to the upstream: Name: value", many=True),
     Option("remove_header", header_name, "none", "request headers that stop here", many=True),

@@ -65,19 +65,34 @@ LISTENER = [
     Option("endpoint", EndpointText, "", "Twisted server endpoint: tcp:8080, unix:/run/r.sock …"),
     Option("certificate", file_path, "", "TLS: PEM file, chain included", must_exist=True),
     Option("key", file_path, "", "its key; default: the certificate's file", must_exist=True),
-    Option("certificates", file_path, "", "directory of PEM files, by SNI", only=()),
-    Option("client_ca", file_path, "", "who signs client certificates", only=()),
+    Option(
+        "certificates",
+        file_path,
+        "",
+        "TLS: directory of PEM files, each with chain and key, chosen by SNI",
+    ),
+    Option(
+        "client_ca", file_path, "", "PEM file of who signs client certificates", must_exist=True
+    ),
     Option(
         "client_certificate",
         one_of("off", "optional", "required"),
         "off",
-        "whether clients show one",
-        only=("off",),
+        "off, optional or required: whether clients show one",
     ),
     Option("min_tls", one_of("1.2", "1.3"), "1.2", "oldest TLS version: 1.2 or 1.3"),
-    Option("proxy_protocol", boolean, "no", "PROXY v1/v2 in front", only=(False,)),
     Option(
-        "trusted_proxies", network, "none", "networks whose X-Forwarded-… is believed", many=True
+        "proxy_protocol",
+        boolean,
+        "no",
+        "whether connections begin with a PROXY v1 or v2 header, taken from trusted_proxies only",
+    ),
+    Option(
+        "trusted_proxies",
+        network,
+        "none",
+        "networks whose X-Forwarded-… and PROXY headers are believed",
+        many=True,
     ),
     Option("handshake_timeout", duration, "10s", "for the client's request, TLS included"),
     Option("max_header_size", size, "16KiB", "of the client's request"),
@@ -137,7 +152,10 @@ POOL = [
     Option("tls_certificate", file_path, "", "PEM file to show to them", must_exist=True),
     Option("tls_key", file_path, "", "its key; default: the certificate's file", must_exist=True),
     Option(
-        "proxy_protocol", one_of("off", "v1", "v2"), "off", "towards the upstreams", only=("off",)
+        "proxy_protocol",
+        one_of("off", "v1", "v2"),
+        "off",
+        "off, v1 or v2: the header in front of each connection to an upstream",
     ),
 ]
 

@@ -195,7 +195,7 @@ class Listener(Factory):
     @property
     def is_secure(self) -> bool:
         """Whether clients speak TLS here."""
-        return self.config.certificate is not None
+        return self.config.is_secure
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection:

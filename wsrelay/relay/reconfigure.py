@@ -87,7 +87,8 @@ class Prepared:
         gone = self._remove_pools()
         new = {each.name: each for each in self.config.routes}
         for name in old.keys() - new.keys():
-            relay.drains.lose_route(name, pools[old[name].pool])
+            if pool := pools.get(old[name].pool):
+                relay.drains.lose_route(name, pool)
         for name in new.keys() - old.keys():
             relay.drains.regain_route(name)
         return lines + _route_words(old, new) + gone
