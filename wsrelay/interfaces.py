@@ -9,7 +9,7 @@ dropins: one class that provides `IBalancer`, say, and one object that provides
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import Attribute, Interface
 
@@ -19,23 +19,34 @@ if TYPE_CHECKING:
     from wsrelay.wire.headers import Headers
 
 __all__ = [
+    "LEARNS",
     "IBalancer",
     "IBalancerPlugin",
     "IDiscovery",
     "IDiscoveryPlugin",
     "IHandshake",
+    "ILearningBalancer",
+    "IStickyBalancer",
     "IUpstream",
 ]
+
+LEARNS: Final = 4096
+"""Most bytes of an answer's body that an `ILearningBalancer` is shown."""
 
 
 class IHandshake(Interface):
     """
-    A client's opening handshake, as a balancer sees it.  Nobody changes it.
+    A client's request, as a balancer sees it.  Nobody changes it.
+
+    It opens a websocket, or is a plain HTTP request: every request of a connection that
+    is kept alive is one of its own.
 
     Text is what the client sent, decoded as ISO-8859-1, so that any byte
     survives; nothing is percent-decoded.
     """
 
+    method: str = Attribute("the request's method as sent; 'GET' of a websocket handshake")
+    is_websocket: bool = Attribute("whether it asks for a websocket; False of plain HTTP")
     path: str = Attribute("the request path, without the query")
     query: str = Attribute("the query without its '?'; empty when there is none")
     headers: Headers = Attribute("the client's headers; names in any case")
@@ -94,6 +105,45 @@ class IBalancer(Interface):
 
         Called once before the first `choose`, and whenever the set or a weight
         changes.  What it raises is logged; the balancer stays in use.
+        """
+
+
+class IStickyBalancer(IBalancer):
+    """A balancer that knows for some requests where they belong."""
+
+    def find(request: IHandshake, upstreams: Sequence[IUpstream]) -> IUpstream | None:
+        """
+        Return the one of *upstreams* that a request belongs to, or None.
+
+        Asked before `choose` in a pool with ``slow_start``, with all that may take the
+        request, so that an upstream which gets few new clients still gets its own; after
+        None `choose` is asked.  It must answer at once; errors are treated as those of
+        `choose`.
+        """
+
+
+class ILearningBalancer(IBalancer):
+    """A balancer that learns from the answers to plain HTTP requests."""
+
+    def wants_answer(request: IHandshake) -> bool:
+        """
+        Say whether `answered` is to be called for a plain HTTP request.
+
+        Asked once for each whose answer has begun; False costs nothing.  What it raises
+        is logged and counts as False.
+        """
+
+    def answered(
+        request: IHandshake, upstream: IUpstream, status: int, headers: Headers, body: bytes
+    ) -> None:
+        """
+        Learn how an answer begins; called once, before the client has the whole of it.
+
+        What it raises is logged and harms nothing.
+
+        :param headers: the answer's headers.
+        :param body: the first bytes of its body, at most `LEARNS`, without the transfer
+            coding; a ``Content-Encoding`` is not undone.
         """
 
 

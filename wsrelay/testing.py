@@ -9,6 +9,7 @@ What a balancer's author tests with: fakes, and the contract that every balancer
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
@@ -19,7 +20,15 @@ from zope.interface import Interface, implementer
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from wsrelay.interfaces import IBalancer, IBalancerPlugin, IHandshake, IUpstream
+from wsrelay.interfaces import (
+    LEARNS,
+    IBalancer,
+    IBalancerPlugin,
+    IHandshake,
+    ILearningBalancer,
+    IStickyBalancer,
+    IUpstream,
+)
 from wsrelay.wire.headers import Headers
 
 __all__ = ["FakeHandshake", "FakeUpstream", "check_balancer_contract"]
@@ -40,6 +49,8 @@ class FakeHandshake:
     host: str = ""
     route: str = "default"
     subprotocols: tuple[str, ...] = ()
+    method: str = "GET"
+    is_websocket: bool = True
 
 
 @implementer(IUpstream)
@@ -136,6 +147,41 @@ def _check_loads(balancer: IBalancer) -> None:
         _choose_often(balancer, upstreams)
 
 
+def _check_finding(balancer: IBalancer) -> None:
+    if not IStickyBalancer.providedBy(balancer):
+        return
+    _require_provides(IStickyBalancer, balancer)
+    upstreams = _upstreams(3)
+    for offered in (upstreams, upstreams[:1], upstreams[1:]):
+        _choose_often(balancer, upstreams)
+        for request in REQUESTS:
+            found = _harmless("find", balancer.find, request, offered)
+            if not any(found is each for each in (None, *offered)):
+                raise AssertionError(f"found {found!r}, which is none of {offered!r}")
+
+
+def _check_learning(balancer: IBalancer) -> None:
+    """Show every answer to who asks for one, and bad ones; then it still chooses."""
+    if not ILearningBalancer.providedBy(balancer):
+        return
+    _require_provides(ILearningBalancer, balancer)
+    upstreams = _upstreams(3)
+    for request in REQUESTS:
+        _harmless("wants_answer", balancer.wants_answer, request)
+        for headers, body in ANSWERS:
+            for status in (200, 204, 500):
+                told = (request, upstreams[0], status, headers, body)
+                _harmless("answered", balancer.answered, *told)
+    _choose_often(balancer, upstreams[1:])
+
+
+def _harmless(name: str, method: Callable[..., object], *arguments: object) -> object:
+    try:
+        return method(*arguments)
+    except Exception as error:
+        raise AssertionError(f"{name} raised {error!r} for {arguments!r}") from error
+
+
 CHECKS: tuple[Callable[[IBalancer], None], ...] = (
     _check_any_number,
     _check_unannounced,
@@ -143,6 +189,8 @@ CHECKS: tuple[Callable[[IBalancer], None], ...] = (
     _check_order,
     _check_weights,
     _check_loads,
+    _check_finding,
+    _check_learning,
 )
 
 REQUESTS = (
@@ -157,6 +205,24 @@ REQUESTS = (
         host="chat.example.com",
         subprotocols=("chat.v2", "chat.v1"),
     ),
+    FakeHandshake(path="/socket.io/", query="EIO=4&transport=polling", is_websocket=False),
+    FakeHandshake(
+        path="/socket.io/",
+        query="EIO=4&transport=polling&sid=%FF_x",
+        method="POST",
+        is_websocket=False,
+    ),
+    FakeHandshake(path="/echo/007/abc/xhr", method="POST", is_websocket=False),
+)
+
+_GZIP = Headers(((b"Content-Encoding", b"gzip"),))
+ANSWERS = (
+    (Headers(), b""),
+    (Headers(), b'0{"sid":"%FF_x","pingInterval":25000}'),
+    (Headers(), b"\xff" * LEARNS),
+    (_GZIP, b"not gzip at all"),
+    (_GZIP, zlib.compress(b'96:0{"sid":"%FF_x"}2:40')[:-7]),
+    (_GZIP, zlib.compress(bytes(1_000_000))),
 )
 
 

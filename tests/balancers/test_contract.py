@@ -10,7 +10,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from wsrelay.interfaces import IBalancer, IBalancerPlugin
+from wsrelay.interfaces import (
+    LEARNS,
+    IBalancer,
+    IBalancerPlugin,
+    ILearningBalancer,
+    IStickyBalancer,
+)
 from wsrelay.plugins import find_balancers
 from wsrelay.testing import check_balancer_contract
 
@@ -111,6 +117,84 @@ def test_the_contract_cancels_what_does_not_come_at_once() -> None:
 def test_the_contract_notices_a_balancer_that_breaks_it(function) -> None:
     with pytest.raises(AssertionError, match=r"^(chose|choose raised) "):
         check_balancer_contract(ScriptedPlugin(function))
+
+
+@implementer(ILearningBalancer, IStickyBalancer)
+class Learning:
+    """A balancer that learns and finds as told."""
+
+    def __init__(self, find: Callable = lambda request, upstreams: None) -> None:
+        self.function = find
+        self.told: list[tuple] = []
+
+    def find(self, request, upstreams):
+        return self.function(request, upstreams)
+
+    def choose(self, request, upstreams):
+        return upstreams[0]
+
+    def upstreams_changed(self, upstreams):
+        pass
+
+    def wants_answer(self, request):
+        return True
+
+    def answered(self, request, upstream, status, headers, body):
+        self.told.append((request, upstream, status, headers, body))
+
+
+@implementer(IPlugin, IBalancerPlugin)
+@frozen
+class LearningPlugin:
+    balancer: Learning
+    name: str = "learning"
+    options: Mapping[str, str] = field(factory=dict)
+
+    def create(self, options, reactor):
+        return self.balancer
+
+
+def test_the_contract_shows_answers_of_all_kinds_to_a_balancer_that_learns() -> None:
+    balancer = Learning()
+    check_balancer_contract(LearningPlugin(balancer))
+    assert {status for _, _, status, _, _ in balancer.told} == {200, 204, 500}
+    assert {len(body) for _, _, _, _, body in balancer.told} >= {0, LEARNS}
+
+
+def broken(self, request, upstreams):
+    raise RuntimeError("broken")
+
+
+def broken_wish(self, request):
+    raise RuntimeError("broken")
+
+
+def broken_lesson(self, request, upstream, status, headers, body):
+    raise RuntimeError("broken")
+
+
+BROKEN = {"find": broken, "wants_answer": broken_wish, "answered": broken_lesson}
+
+
+def test_the_contract_notices_a_balancer_that_finds_what_was_not_offered() -> None:
+    kept: list = []
+
+    def find(request, upstreams):
+        kept.append(upstreams[0])
+        return kept[0]
+
+    with pytest.raises(AssertionError, match=r"^found .* which is none of"):
+        check_balancer_contract(LearningPlugin(Learning(find)))
+
+
+@pytest.mark.parametrize("method", BROKEN)
+def test_the_contract_notices_a_method_that_raises(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    balancer = Learning()
+    monkeypatch.setattr(Learning, method, BROKEN[method])
+    with pytest.raises(AssertionError, match=rf"^{method} raised RuntimeError"):
+        check_balancer_contract(LearningPlugin(balancer))
 
 
 @implementer(IPlugin, IBalancerPlugin)

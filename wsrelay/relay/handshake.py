@@ -24,6 +24,8 @@ class Handshake:
     host: str
     route: str
     subprotocols: tuple[str, ...]
+    method: str = "GET"
+    is_websocket: bool = True
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
