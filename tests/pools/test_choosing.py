@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.config.model import PluginCall, PoolConfig, UpstreamConfig
-from wsrelay.interfaces import IBalancer
+from wsrelay.interfaces import IBalancer, IStickyBalancer
 from wsrelay.pools.choosing import (
     BalancerFailed,
     BalancerRefused,
@@ -330,3 +330,64 @@ def test_a_balancer_that_fails_to_learn_is_logged_and_stays_in_use(logged) -> No
     announce(pool)
     one_failure(logged, RuntimeError)
     assert choose(pool, HANDSHAKE) is pool.upstreams[0]
+
+
+# Balancers that know where a request belongs
+
+
+@implementer(IStickyBalancer)
+@define
+class Finding:
+    """It finds what a test says; what it chooses is the first."""
+
+    answer: Callable[[Sequence[Upstream]], object]
+
+    def find(self, request, upstreams):
+        return self.answer(upstreams)
+
+    def choose(self, request, upstreams):
+        return upstreams[0]
+
+    def upstreams_changed(self, upstreams):
+        pass
+
+
+def pool_in_slow_start(answer: Callable[[Sequence[Upstream]], object]) -> tuple[Pool, Upstream]:
+    """Return a pool, and its upstream that has just come up and gets few new clients."""
+    upstreams = tuple(UpstreamConfig(name, f"ws://{name}:9000") for name in "abc")
+    config = PoolConfig("chat", upstreams, slow_start=30.0)
+    pool = Pool(config, Finding(answer), Clock().seconds)
+    slow = pool.upstreams[2]
+    slow.begin_slowly()
+    return pool, slow
+
+
+def test_in_slow_start_an_upstream_gets_all_that_belongs_to_it() -> None:
+    pool, slow = pool_in_slow_start(lambda upstreams: upstreams[2])
+    assert slow not in pool.offer()
+    assert {choose(pool, HANDSHAKE) for _ in range(30)} == {slow}
+
+
+def test_what_belongs_nowhere_in_slow_start_is_placed_by_the_balancer() -> None:
+    pool, _ = pool_in_slow_start(lambda upstreams: None)
+    assert choose(pool, HANDSHAKE) is pool.upstreams[0]
+
+
+def test_what_failed_is_not_found_again_in_slow_start() -> None:
+    pool, slow = pool_in_slow_start(lambda upstreams: upstreams[-1])
+    assert choose(pool, HANDSHAKE, [slow]) is pool.upstreams[1]
+
+
+def test_a_balancer_that_cannot_find_fails_as_one_that_cannot_choose(logged) -> None:
+    pool, _ = pool_in_slow_start(lambda upstreams: 1 / 0)
+    with pytest.raises(BalancerFailed):
+        choose(pool, HANDSHAKE)
+    assert logged[0]["word"] == "find"
+    one_failure(logged, ZeroDivisionError)
+
+
+def test_a_balancer_that_finds_what_was_not_asked_for_fails(logged) -> None:
+    pool, _ = pool_in_slow_start(lambda upstreams: "a")
+    with pytest.raises(BalancerFailed):
+        choose(pool, HANDSHAKE)
+    assert logged.pop()["choice"] == "a"

@@ -7,13 +7,14 @@ Whatever a balancer does, it costs no more than the handshake it was asked for.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from wsrelay.config.model import PoolConfig
-from wsrelay.interfaces import IHandshake, IUpstream
+from wsrelay.interfaces import IHandshake, IStickyBalancer, IUpstream
 from wsrelay.log import Logger
 from wsrelay.plugins import make_balancer
 from wsrelay.pools.pool import Pool, Upstream
@@ -78,6 +79,10 @@ def choose(
         known = pool.sticky.find(handshake.cookies, pool.candidates(tried))
         if known is not None:
             return known
+    if pool.config.slow_start is not None and IStickyBalancer.providedBy(pool.balancer):
+        found = _found(pool, handshake, tried)
+        if found is not None:
+            return found
     offered = pool.offer(tried)
     if not offered:
         raise NoUpstream(f"No upstream of pool {pool.name!r} may take a connection now.")
@@ -90,8 +95,18 @@ def choose(
     return _checked(pool, offered, choice)
 
 
-def _failed(pool: Pool, failure: Failure | None = None) -> BalancerFailed:
-    log.failure("the balancer of pool {pool} failed in choose", failure, pool=pool.name)
+def _found(pool: Pool, handshake: IHandshake, tried: Collection[Upstream]) -> Upstream | None:
+    """Return where a request belongs, in a pool whose `offer` is not all `candidates`."""
+    candidates = pool.candidates(tried)
+    try:
+        found = cast(IStickyBalancer, pool.balancer).find(handshake, candidates)
+    except Exception as error:
+        raise _failed(pool, word="find") from error
+    return None if found is None else _checked(pool, candidates, found)
+
+
+def _failed(pool: Pool, failure: Failure | None = None, word: str = "choose") -> BalancerFailed:
+    log.failure("the balancer of pool {pool} failed in {word}", failure, pool=pool.name, word=word)
     return BalancerFailed(f"The balancer of pool {pool.name!r} failed.")
 
 
