@@ -49,7 +49,7 @@ from wsrelay.service import RelayService, ReloadRefused
 reactor: Any = real_reactor
 MISSING = Path("/none/such")
 POOL = PoolConfig("pool", UPSTREAMS[:1], PluginCall("first"))
-CHAT = RouteConfig("chat", "pool", path=PathRule("exact", "/chat"), keepalive=None)
+CHAT = RouteConfig("chat", "pool", path=PathRule("exact", "/chat"), keepalive=None, http=False)
 NO_LOG = LogConfig(access="off")
 
 
@@ -89,7 +89,9 @@ class Asking(Protocol):
 
     @override
     def connectionMade(self) -> None:
-        self.transport.write(f"GET {self.path} HTTP/1.1\r\nHost: relay.test\r\n\r\n".encode())
+        self.transport.write(
+            f"GET {self.path} HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\n\r\n".encode()
+        )
 
     @override
     def dataReceived(self, data: bytes) -> None:

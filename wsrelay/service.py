@@ -173,9 +173,12 @@ class RelayService(MultiService):
 
     def _drained(self) -> Deferred[None]:
         closing = self.relay.drains.drain_relay()
-        return closing.done
+        exchanges = self.relay.exchanges.drain(self.config.drain_timeout)
+        both = gatherResults([closing.done, exchanges], consumeErrors=True)
+        return both.addCallback(lambda _: None)
 
     def _stopped(self, result: Any) -> Any:
+        self.relay.close_idle()
         for connection in list(self.relay.connections):
             if not connection.is_answered:  # a reset would take the answer away
                 connection.abort()
@@ -185,6 +188,7 @@ class RelayService(MultiService):
     def hurry(self) -> None:
         """Stop at once, when stopping has begun already."""
         self.relay.drains.hurry()
+        self.relay.exchanges.hurry()
 
     def _need_desk(self) -> Desk:
         """Make what the admin endpoint needs, and let it count from now on."""

@@ -20,9 +20,9 @@ from tests.relay.world import (
     answer_in,
 )
 from wsrelay.config.model import ListenerConfig, UpstreamConfig
+from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.client import LINGER, MAX_EARLY
 from wsrelay.relay.pump import Side
-from wsrelay.relay.refusal import CLIENT_PATIENCE
 from wsrelay.relay.upstream import MAX_HEAD
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
@@ -624,8 +624,8 @@ class OwnAnswerTests(OpeningTestCase):
         self.check_answer(world, client, 426)
 
     def test_plain_http_is_answered_426_with_upgrade(self) -> None:
-        world = World()
-        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        world = World(evolve(ROUTE, http=False))
+        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         self.assertEqual(answer_in(client).header(b"Upgrade"), b"websocket")
         self.check_answer(world, client, 426)
 
@@ -671,15 +671,15 @@ class OwnAnswerTests(OpeningTestCase):
         self.check_early(REQUEST, 503, world)
 
     def test_what_follows_a_refused_request_is_not_read_as_another(self) -> None:
-        world = World()
-        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST)
+        world = World(evolve(ROUTE, http=False))
+        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + REQUEST)
         world.send(client, REQUEST)
         self.assertEqual(client.received.count(b"HTTP/1.1"), 1)
         self.assertEqual(world.dials, [])
 
     def test_a_refused_client_that_does_not_go_is_aborted_after_a_while(self) -> None:
-        world = World()
-        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        world = World(evolve(ROUTE, http=False))
+        client = world.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         world.advance(LINGER - 0.001)
         self.assertFalse(client.lost)
         world.advance(0.001)

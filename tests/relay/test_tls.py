@@ -88,6 +88,12 @@ class Dial:
     answers: list[Response] = field(factory=list)
     problems: list[Problem] = field(factory=list)
 
+    def upstream_connected(self) -> None:
+        """Do nothing: the request has no body."""
+
+    def upstream_interim(self, response: Response) -> None:
+        raise AssertionError("there is none")
+
     def upstream_answered(self, response: Response, rest: bytes) -> None:
         self.answers.append(response)
 

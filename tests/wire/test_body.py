@@ -1,4 +1,4 @@
-"""A refusal's body ends where its framing says, however the bytes arrive."""
+"""A body ends where its framing says, however the bytes arrive."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from wsrelay.wire.body import (
     LAST_CHUNK,
     MAX_SIZE_LINE,
     MAX_TRAILERS,
+    BadBody,
     BodyReader,
     ChunkedBody,
     LengthBody,
     NoBody,
     UntilCloseBody,
-    body_reader,
     encode_chunk,
+    request_body,
+    response_body,
 )
 from wsrelay.wire.headers import Headers
+from wsrelay.wire.request import Request, parse_request
 from wsrelay.wire.response import BadResponse, Response
 
 
 def reader_of(*fields: tuple[bytes, bytes], status: int = 403, version: str = "1.1") -> BodyReader:
-    return body_reader(Response(status, b"", Headers(fields), version))
+    return response_body(Response(status, b"", Headers(fields), version))
 
 
 def length(value: bytes) -> tuple[bytes, bytes]:
@@ -48,11 +51,11 @@ def test_some_statuses_have_no_body(status: int, field: tuple[bytes, bytes]) -> 
     assert isinstance(reader, NoBody)
     assert reader.done
     assert reader.eof()
-    assert not reader.excess
+    assert not reader.rest
     assert reader.feed(b"") == b""
-    assert not reader.excess
+    assert not reader.rest
     assert reader.feed(b"x") == b""
-    assert reader.excess
+    assert reader.rest
 
 
 def test_a_body_by_length_ends_after_so_many_bytes() -> None:
@@ -65,16 +68,16 @@ def test_a_body_by_length_ends_after_so_many_bytes() -> None:
     assert reader.feed(b"de") == b"de"
     assert reader.done
     assert reader.eof()
-    assert not reader.excess
+    assert not reader.rest
 
 
 def test_bytes_behind_the_length_are_dropped_and_flagged() -> None:
     reader = reader_of(length(b"2"))
     assert reader.feed(b"abc") == b"ab"
     assert reader.done
-    assert reader.excess
+    assert reader.rest
     assert reader.feed(b"") == b""
-    assert reader.excess
+    assert reader.rest
 
 
 def test_the_same_length_may_stand_twice() -> None:
@@ -100,7 +103,7 @@ def test_a_body_without_framing_ends_with_the_connection(version: str) -> None:
     assert not reader.done
     assert reader.eof()
     assert reader.done
-    assert not reader.excess
+    assert not reader.rest
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,37 @@ def test_a_body_whose_end_is_in_doubt_is_refused(fields: list[tuple[bytes, bytes
         reader_of(*fields)
 
 
+def request_of(*fields: bytes) -> Request:
+    return parse_request(b"\r\n".join([b"POST / HTTP/1.1", b"Host: a", *fields, b"", b""]))
+
+
+def test_a_request_without_framing_has_no_body() -> None:
+    assert isinstance(request_body(request_of()), NoBody)
+    assert isinstance(request_body(request_of(b"Content-Length: 0")), NoBody)
+
+
+def test_a_request_has_the_body_that_its_framing_says() -> None:
+    reader = request_body(request_of(b"Content-Length: 12"))
+    assert isinstance(reader, LengthBody)
+    assert reader.length == 12
+    assert isinstance(request_body(request_of(b"Transfer-Encoding: Chunked")), ChunkedBody)
+
+
+def test_what_comes_behind_a_body_is_the_next_request() -> None:
+    reader = request_body(request_of(b"Content-Length: 2"))
+    assert reader.feed(b"a") == b"a"
+    assert reader.feed(b"bGET / ") == b"b"
+    assert reader.rest == b"GET / "
+    reader = request_body(request_of(b"Transfer-Encoding: chunked"))
+    assert reader.feed(b"1\r\nb\r\n0\r\n\r\nGET / ") == b"b"
+    assert reader.rest == b"GET / "
+
+
+def test_an_answer_to_head_has_no_body_whatever_it_says() -> None:
+    response = Response(200, b"", Headers((length(b"5"),)), "1.1")
+    assert isinstance(response_body(response, to_head=True), NoBody)
+
+
 def test_http_1_0_knows_no_transfer_encoding() -> None:
     with pytest.raises(BadResponse, match=r"in HTTP/1\.0"):
         reader_of(encoding(b"chunked"), version="1.0")
@@ -139,14 +173,14 @@ def test_a_chunked_body_is_decoded() -> None:
     assert reader.feed(b"0\r\nX-Trailer: 1\r\n\r\n") == b""
     assert reader.done
     assert reader.eof()
-    assert not reader.excess
+    assert not reader.rest
 
 
 def test_bytes_behind_the_last_chunk_are_dropped_and_flagged() -> None:
     reader = ChunkedBody()
     assert reader.feed(b"1\r\na\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n") == b"a"
     assert reader.done
-    assert reader.excess
+    assert reader.rest
 
 
 def test_a_part_of_a_chunk_passes_at_once() -> None:
@@ -210,9 +244,9 @@ def test_chunk_extensions_are_skipped(line: bytes) -> None:
     ],
 )
 def test_broken_chunks_are_refused_at_once_and_bytewise(raw: bytes) -> None:
-    with pytest.raises(BadResponse):
+    with pytest.raises(BadBody):
         ChunkedBody().feed(raw)
-    with pytest.raises(BadResponse):
+    with pytest.raises(BadBody):
         list(map(ChunkedBody().feed, (bytes([byte]) for byte in raw)))
 
 
@@ -221,7 +255,7 @@ def test_trailers_up_to_the_limit_are_dropped() -> None:
     trailer = b"A: " + b"x" * (MAX_TRAILERS // 2 - 5) + b"\r\n"
     assert reader.feed(b"0\r\n" + trailer * 2 + b"\r\n") == b""
     assert reader.done
-    assert not reader.excess
+    assert not reader.rest
 
 
 def test_an_empty_chunk_is_not_written_as_it_would_end_the_body() -> None:
@@ -242,7 +276,8 @@ def test_any_split_of_a_chunked_body_gives_the_same_body(
     reader = ChunkedBody()
     assert b"".join(map(reader.feed, split(raw, places))) == b"".join(chunks)
     assert reader.done
-    assert reader.excess == bool(behind)
+    assert reader.rest == behind[: len(reader.rest)]
+    assert bool(reader.rest) == bool(behind)
 
 
 @settings(deadline=None)
@@ -253,14 +288,14 @@ def test_any_split_of_a_body_by_length_gives_the_same_body(
     reader = LengthBody(size)
     assert b"".join(map(reader.feed, split(raw, places))) == raw[:size]
     assert reader.done == reader.eof() == (len(raw) >= size)
-    assert reader.excess == (len(raw) > size)
+    assert bool(reader.rest) == (len(raw) > size)
 
 
 def drained(reader: BodyReader, parts: list[bytes]) -> tuple[bytes, bool] | None:
     """Return the body and whether it is whole; None for broken framing."""
     try:
         return b"".join(map(reader.feed, parts)), reader.eof()
-    except BadResponse:
+    except BadBody:
         return None
 
 

@@ -7,12 +7,12 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrelay.wire.body import ChunkedBody, LengthBody, NoBody, UntilCloseBody, body_reader
 from wsrelay.wire.forward import (
     Forwarded,
-    client_response_head,
+    answer_head,
+    interim_head,
     own_answer,
-    refusal_head,
+    switching_head,
     upstream_head,
 )
 from wsrelay.wire.headers import Headers
@@ -233,7 +233,7 @@ def test_what_an_upstream_is_sent_is_a_handshake_with_the_end_to_end_fields(
 
 
 def test_a_101_keeps_the_upstream_s_headers_but_for_the_hop_s() -> None:
-    raw = client_response_head(
+    raw = switching_head(
         response(
             b"HTTP/1.1 101 Sure",
             b"server: x",
@@ -272,22 +272,18 @@ def test_a_refusal_by_length_keeps_status_reason_and_headers() -> None:
         b"Upgrade: websocket",
         b"Set-Cookie: a=1",
     )
-    reader = body_reader(refusal)
-    assert isinstance(reader, LengthBody)
-    assert response_lines(refusal_head(refusal, reader)) == [
+    assert response_lines(answer_head(refusal, b"close")) == [
         b"HTTP/1.1 403 Not f\xfcr you",
         b"WWW-Authenticate: Basic",
+        b"content-length: 5",
         b"Set-Cookie: a=1",
-        b"Content-Length: 5",
         b"Connection: close",
     ]
 
 
 def test_a_chunked_refusal_stays_chunked_without_its_trailers() -> None:
     refusal = response(b"HTTP/1.1 500", b"transfer-encoding: Chunked", b"Trailer: X", b"A: 1")
-    reader = body_reader(refusal)
-    assert isinstance(reader, ChunkedBody)
-    assert response_lines(refusal_head(refusal, reader)) == [
+    assert response_lines(answer_head(refusal, b"close", chunked=True)) == [
         b"HTTP/1.1 500 ",
         b"A: 1",
         b"Transfer-Encoding: chunked",
@@ -296,19 +292,81 @@ def test_a_chunked_refusal_stays_chunked_without_its_trailers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "kind"),
+    "refusal",
     [
-        (response(b"HTTP/1.1 404 Not Found", b"A: 1"), UntilCloseBody),
-        (response(b"HTTP/1.1 204 No Content", b"A: 1", b"Content-Length: 5"), NoBody),
+        response(b"HTTP/1.1 404 Not Found", b"A: 1"),
+        response(b"HTTP/1.1 204 No Content", b"A: 1", b"Content-Length: 5"),
+        response(b"HTTP/1.1 304 Not Modified", b"A: 1", b"Content-Length: x"),
     ],
 )
 def test_a_refusal_that_ends_with_its_head_or_connection_has_no_framing(
-    refusal: Response, kind: type
+    refusal: Response,
 ) -> None:
-    reader = body_reader(refusal)
-    assert isinstance(reader, kind)
-    fields = response_lines(refusal_head(refusal, reader))[1:]
-    assert fields == [b"A: 1", b"Connection: close"]
+    assert response_lines(answer_head(refusal, b"close"))[1:] == [b"A: 1", b"Connection: close"]
+
+
+def test_an_answer_on_a_connection_that_stays_says_nothing_of_it() -> None:
+    answer = response(b"HTTP/1.1 200 OK", b"A: 1", b"Connection: keep-alive", b"Content-Length: 2")
+    more = [(b"Set-Cookie", b"a=1")]
+    assert response_lines(answer_head(answer, more=more)) == [
+        b"HTTP/1.1 200 OK",
+        b"A: 1",
+        b"Content-Length: 2",
+        b"Set-Cookie: a=1",
+    ]
+
+
+def test_a_304_keeps_the_length_of_what_it_is_about() -> None:
+    answer = response(b"HTTP/1.1 304 Not Modified", b"Content-Length: 7")
+    assert response_lines(answer_head(answer))[1:] == [b"Content-Length: 7"]
+
+
+def test_a_body_that_gets_chunks_has_no_length() -> None:
+    answer = response(b"HTTP/1.1 200 OK", b"A: 1")
+    assert response_lines(answer_head(answer, chunked=True))[1:] == [
+        b"A: 1",
+        b"Transfer-Encoding: chunked",
+    ]
+
+
+def test_an_interim_answer_keeps_its_headers_but_for_the_hop_s() -> None:
+    answer = response(b"HTTP/1.1 103 Early Hints", b"Link: </a.css>", b"Connection: X", b"X: 1")
+    assert response_lines(interim_head(answer)) == [b"HTTP/1.1 103 Early Hints", b"Link: </a.css>"]
+
+
+def test_a_request_that_is_no_handshake_asks_for_no_other_protocol() -> None:
+    raw = upstream_head(
+        parse_request(
+            b"POST /a HTTP/1.1\r\nHost: b\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: x\r\nTE: trailers\r\nExpect: 100-continue\r\n"
+            b"transfer-encoding: Chunked\r\nKeep-Alive: 5\r\nA: 1\r\n\r\n"
+        ),
+        target=b"/a",
+        host=b"b",
+        forwarded=STRANGER,
+        request_id=b"id",
+        upgrades=False,
+    )
+    assert raw.split(b"\r\n")[:5] == [
+        b"POST /a HTTP/1.1",
+        b"Host: b",
+        b"Expect: 100-continue",
+        b"transfer-encoding: chunked",
+        b"A: 1",
+    ]
+    assert raw.split(b"\r\n")[5:-2] == SET_BY_RELAY
+
+
+def test_a_request_of_http_1_0_gets_a_host_and_expects_nothing() -> None:
+    raw = upstream_head(
+        parse_request(b"PUT /a HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+        target=b"/a",
+        host=b"b",
+        forwarded=STRANGER,
+        request_id=b"id",
+        upgrades=False,
+    )
+    assert raw.split(b"\r\n")[:3] == [b"PUT /a HTTP/1.1", b"Content-Length: 3", b"Host: b"]
 
 
 def test_a_426_keeps_its_upgrade_and_connection_lists_it() -> None:
@@ -318,7 +376,7 @@ def test_a_426_keeps_its_upgrade_and_connection_lists_it() -> None:
         Headers(((b"upgrade", b"a"), (b"X", b"1"), (b"Upgrade", b"b"))),
         "1.1",
     )
-    assert response_lines(refusal_head(refusal, UntilCloseBody())) == [
+    assert response_lines(answer_head(refusal, b"close")) == [
         b"HTTP/1.1 426 Upgrade Required",
         b"upgrade: a, b",
         b"X: 1",
@@ -328,7 +386,7 @@ def test_a_426_keeps_its_upgrade_and_connection_lists_it() -> None:
 
 def test_a_426_without_upgrade_gets_none() -> None:
     refusal = Response(426, b"", Headers(), "1.1")
-    assert response_lines(refusal_head(refusal, UntilCloseBody()))[1:] == [b"Connection: close"]
+    assert response_lines(answer_head(refusal, b"close"))[1:] == [b"Connection: close"]
 
 
 def test_the_relay_s_own_answer_is_whole() -> None:
@@ -351,6 +409,14 @@ def test_the_relay_s_own_426_names_the_protocol() -> None:
         b"Upgrade: websocket",
         b"Connection: close, Upgrade",
     ]
+
+
+def test_the_relay_s_own_answer_to_head_has_no_body() -> None:
+    raw = own_answer(404, "x", connection=b"", to_head=True)
+    assert raw == (
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: 2\r\n\r\n"
+    )
 
 
 def test_a_status_without_a_standard_phrase_has_none() -> None:

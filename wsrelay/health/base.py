@@ -119,6 +119,12 @@ class Check:
 
     # what the connection tells
 
+    def upstream_connected(self) -> None:
+        """Do nothing: `head` is on its way."""
+
+    def upstream_interim(self, response: Response) -> None:
+        """Do nothing: another answer follows."""
+
     def upstream_answered(self, response: Response, rest: bytes) -> None:
         """Take the answer to `head`, and what came behind it; a kind that sends one says how."""
         # Not abstract: the check that only connects sends no head, and ends before an answer.

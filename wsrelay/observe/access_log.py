@@ -1,5 +1,6 @@
 """
-The access log: one line when a session opens, one when it ends, one for each refusal.
+The access log: one line when a session opens, one when it ends, one for each plain request
+and for each refusal.
 
 A line is JSON or readable text.  Nothing a client sends can make a second line or
 control a terminal: text is quoted where it is not plain.
@@ -22,7 +23,7 @@ from typing_extensions import override
 
 from wsrelay.config.model import LogConfig
 from wsrelay.log import Logger, write_stdout
-from wsrelay.relay.facts import Facts, Nobody
+from wsrelay.relay.facts import Exchanged, Facts, Nobody
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
@@ -85,8 +86,20 @@ class AccessLog(Nobody):
         self._write("end", facts, more)
 
     @override
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
+        """Write the line of a plain request that was answered."""
+        more: dict[str, Any] = {
+            "duration_s": round(what.duration, 3),
+            "bytes_up": what.bytes_up,
+            "bytes_down": what.bytes_down,
+        }
+        if what.problem:
+            more["reason"] = what.problem
+        self._write("http", facts, more)
+
+    @override
     def refused(self, facts: Facts, reason: str) -> None:
-        """Write the line of a client that got no session."""
+        """Write the line of a client that got no session, and no answer of an upstream."""
         self._write("refused", facts, {"reason": reason} if reason else {})
 
     def open(self) -> None:
@@ -118,7 +131,7 @@ class AccessLog(Nobody):
         path = facts.path
         if facts.query and not self.config.redact_query:
             path = f"{path}?{facts.query}"
-        return {
+        record: dict[str, Any] = {
             "ts": _stamp(self.now()),
             "event": event,
             "id": facts.id,
@@ -137,6 +150,9 @@ class AccessLog(Nobody):
             "attempts": facts.attempts,
             "handshake_ms": round(facts.handshake_ms, 1),
         }
+        if facts.method:
+            record["method"] = facts.method
+        return record
 
 
 def _passed(session: Session) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A client's connection: the request is read strictly here, before anybody else sees a byte."""
+"""A client's connection: each request is read strictly here, before anybody else sees a byte."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wsrelay.relay.facts import Facts
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.transports import Connection, discard, end_gently, nobody
 from wsrelay.wire.forward import own_answer
-from wsrelay.wire.request import BadRequest, parse_request
+from wsrelay.wire.request import BadRequest, Request, parse_request
 
 if TYPE_CHECKING:
     from wsrelay.relay.relay import Relay
@@ -28,24 +28,38 @@ if TYPE_CHECKING:
 TLS_HELLO: Final = b"\x16\x03"
 """How a TLS record with a handshake begins (RFC 8446 section 5.1)."""
 
+CLOSE: Final = b"close"
+"""What Connection says where the connection ends (RFC 9112 section 9.6)."""
+
 LINGER: Final = 5.0
 """Seconds that a refused client may take to read its answer and end the connection."""
 
 MAX_EARLY: Final = 64 * 1024
 """Bytes that a client may send behind its request before it is no longer read."""
 
+KEEP_ALIVE: Final = 75.0
+"""Seconds that a connection may wait for its next request; as long as nginx's."""
+
 
 class ClientConnection(Connection):
     """
-    One client, from its first byte until a session takes over or it is refused.
+    One client, from its first byte until a session takes over or the connection ends.
 
+    Requests come one after the other: the next one is read when the last is answered.
     *left* is called when the client goes before that.
+
+    :ivar id: of the request; each has its own.
+    :ivar option: what the answer's Connection says: ``close``, or empty (``keep-alive`` for
+        HTTP/1.0) where another request may follow.
     """
 
     left: Callable[[], None]
+    option: bytes = CLOSE
+    is_head: bool = False  # the request's method
+    is_idle: bool = False  # it waits for the first byte of another request
 
     def __init__(self, relay: Relay, listener: Listener, address: IAddress | None) -> None:
-        self.id = random.getrandbits(64).to_bytes(8, "big").hex()
+        self.id = _new_id()
         self.relay = relay
         self.listener = listener
         self.address = address  # the other end's
@@ -87,14 +101,63 @@ class ClientConnection(Connection):
 
     def take_early(self) -> bytes:
         """Return what the client sent behind its request, once; a session takes over."""
-        early, self._buffer = self._buffer, b""
         self.left = nobody
-        return early
+        return self.take_buffer()
+
+    def take_buffer(self) -> bytes:
+        """Return what was read and not used yet, once."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def body_ended(self, rest: bytes) -> None:
+        """Read no more of a request; *rest* came behind its body."""
+        self._buffer = rest
+        self.receive = self._receive_early
+        self.transport.resumeProducing()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether another request may follow the answer to this one."""
+        return self.option != CLOSE
 
     def answer(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Answer with the relay's own words, and end."""
-        self.transport.write(own_answer(status, reason, headers))
-        self.end()
+        """Answer with the relay's own words."""
+        self.transport.write(own_answer(status, reason, headers, self.option, to_head=self.is_head))
+        self.answered()
+
+    def answered(self, linger: float = LINGER) -> None:
+        """
+        Go on to the next request, or end: the answer is written.
+
+        :param linger: see `end`.
+        """
+        if self.keeps:
+            self.next_request()
+        else:
+            self.end(linger)
+
+    def next_request(self) -> None:
+        """Wait for another request: the answer to the last one is written."""
+        if self.relay.is_draining:
+            self.end()
+            return
+        self.left = nobody
+        self.facts = None
+        self.option = CLOSE
+        self.is_head = False
+        self.is_idle = True
+        self.id = _new_id()
+        self.receive = self._receive_next
+        self.transport.resumeProducing()
+        self._stop_timer()
+        # Not at once: a crowd of requests in one read would be a tower of calls.
+        patience, step = (0.0, self._read_next) if self._buffer else (KEEP_ALIVE, self.end)
+        self._timer = self.relay.reactor.callLater(patience, step)
+
+    def hang_up(self) -> None:
+        """End the connection if it waits for a request; else the answer will be the last."""
+        if self.is_idle and not self._buffer:
+            self.end()
 
     def end(self, linger: float = LINGER) -> None:
         """
@@ -106,6 +169,7 @@ class ClientConnection(Connection):
         """
         self._stop_timer()
         self.is_answered = True
+        self.is_idle = False
         self.receive = discard
         self.left = nobody
         alsoProvides(self, IHalfCloseableProtocol)
@@ -119,10 +183,25 @@ class ClientConnection(Connection):
     def writeConnectionLost(self) -> None:  # noqa: N802  called by Twisted
         """Wait for the client to end its half, too."""
 
+    def _receive_next(self, data: bytes) -> None:
+        self._buffer += data
+        self._read_next()
+
+    def _read_next(self) -> None:
+        """Begin to read another request, of which there is a byte."""
+        self._stop_timer()
+        self.is_idle = False
+        self.receive = self._receive_head
+        self.started_at = self.relay.reactor.seconds()
+        timeout = self.listener.config.handshake_timeout
+        self._timer = self.relay.reactor.callLater(timeout, self._too_slow)
+        self._receive_head(b"")
+
     def _receive_head(self, data: bytes) -> None:
         self._buffer = data = self._buffer + data
         if data.startswith(TLS_HELLO):
-            self._refuse(BadRequest(400, "This looks like TLS; this listener speaks plain HTTP."))
+            self.relay.refused_early(self, 400, "This is TLS; this listener speaks plain HTTP.")
+            self.end()
             return
         # RFC 9112 section 2.2: an empty line may stand before the request.
         end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
@@ -136,8 +215,11 @@ class ClientConnection(Connection):
             return
         self._buffer = data[end:]
         try:
-            self.relay.handle(self, parse_request(data[:end]))
+            request = parse_request(data[:end])
+            self.is_head = request.method == "HEAD"
+            self.relay.handle(self, request)
         except BadRequest as problem:
+            self.option = CLOSE
             self._refuse(problem)
 
     def _receive_early(self, data: bytes) -> None:
@@ -160,7 +242,7 @@ class ClientConnection(Connection):
         self.answer(problem.status, problem.reason, problem.headers)
 
     def _lost_early(self, reason: Failure) -> None:
-        if self.facts is None and reason.check(TLSError):
+        if self.facts is None and not self.is_idle and reason.check(TLSError):
             self.relay.refused_early(self, 400, f"TLS failed: {_tls_words(reason.value)}.")
         left, self.left = self.left, nobody
         left()
@@ -168,6 +250,20 @@ class ClientConnection(Connection):
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def _new_id() -> str:
+    return random.getrandbits(64).to_bytes(8, "big").hex()
+
+
+def connection_option(request: Request) -> bytes:
+    """Return what Connection says in the answer to a sound request (RFC 9112 section 9.3)."""
+    options = request.headers.elements(b"connection")
+    if "close" in options:
+        return CLOSE
+    if request.version == "1.0":
+        return b"keep-alive" if "keep-alive" in options else CLOSE
+    return b""
 
 
 def name_of(address: str | None, port: int) -> str:

@@ -50,8 +50,11 @@ class Drains:
         relay = self.relay
         relay.is_draining = True
         # Those who wait go first: they would be called for a place that another gives back.
-        for opening in sorted(relay.openings, key=lambda each: not each.is_waiting):
-            opening.refuse(503, "The relay is stopping; connect again.", "draining")
+        # Plain requests that an upstream was asked for are no more than moments old, mostly.
+        for search in sorted(relay.searches, key=lambda each: not each.is_waiting):
+            if search.upgrades or search.is_waiting:
+                search.refuse(503, "The relay is stopping; connect again.", "draining")
+        relay.close_idle()
         terms = self._terms("relay", STOPPING, "drain")
         return self._begin(relay, terms, Chosen(lambda _: True))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ REFUSALS: Final = {
     "draining",
     "upstream-failed",
     "upstream-timeout",
+    "body-too-large",
+    "method",
+    "expectation",
     "client-left",
     "error",
 }
@@ -58,10 +61,26 @@ class Facts:
     phases: dict[str, float] = field(factory=dict)
     """Seconds: ``request`` until it was read, in the ``queue``, to ``connect``, for the
     ``answer``; those that there were."""
+    method: str = ""
+    """Of a plain request; empty for a websocket handshake."""
+
+
+@frozen
+class Exchanged:
+    """What passed in a plain request and its answer, and how it ended."""
+
+    bytes_up: int = 0
+    """Of the request's body."""
+    bytes_down: int = 0
+    """Of the answer's body."""
+    duration: float = 0.0
+    """Seconds, from the request's first byte until the answer's last."""
+    problem: str = ""
+    """Why the answer was not whole; empty: it was."""
 
 
 class Observer(Protocol):
-    """Learns of every client's fate; the first three come once a client.  None may raise."""
+    """Learns of every request's fate: one of the first four is told.  None may raise."""
 
     def session_opened(self, facts: Facts, session: Session) -> None:
         """Learn of a session that begins."""
@@ -69,8 +88,11 @@ class Observer(Protocol):
     def session_ended(self, facts: Facts, session: Session) -> None:
         """Learn of its end; ``session.cause`` says why."""
 
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
+        """Learn of a plain request that was answered, when the answer is over."""
+
     def refused(self, facts: Facts, reason: str) -> None:
-        """Learn of a client that got no session: ``facts.status`` and, if known, why."""
+        """Learn of a client that got neither: ``facts.status`` and, if known, why."""
 
     def retried(self, pool: str) -> None:
         """Learn that another upstream is tried for a client."""
@@ -89,6 +111,9 @@ class Nobody:
         """Do nothing."""
 
     def session_ended(self, facts: Facts, session: Session) -> None:
+        """Do nothing."""
+
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
         """Do nothing."""
 
     def refused(self, facts: Facts, reason: str) -> None:
@@ -119,6 +144,11 @@ class Several(Nobody):
     def session_ended(self, facts: Facts, session: Session) -> None:
         for each in self.observers:
             each.session_ended(facts, session)
+
+    @override
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
+        for each in self.observers:
+            each.exchanged(facts, what)
 
     @override
     def refused(self, facts: Facts, reason: str) -> None:

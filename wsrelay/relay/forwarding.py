@@ -50,12 +50,19 @@ def _as_told(known: Forwarded, request: Request) -> Forwarded:
 
 
 def head_for(
-    upstream: UpstreamConfig, request: Request, route: RouteConfig, forwarded: Forwarded, id: str
+    upstream: UpstreamConfig,
+    request: Request,
+    route: RouteConfig,
+    forwarded: Forwarded,
+    id: str,
+    *,
+    upgrades: bool,
 ) -> bytes:
     """
-    Return the head of the handshake for one upstream.
+    Return the head of the request for one upstream.
 
     :param id: for X-Request-ID, unless the client sent one.
+    :param upgrades: it is a websocket handshake.
     """
     return upstream_head(
         request,
@@ -65,6 +72,7 @@ def head_for(
         request_id=request_id(request.headers.text(b"x-request-id"), id).encode(),
         set_header=route.set_header,
         remove_header=route.remove_header,
+        upgrades=upgrades,
     )
 
 
@@ -79,8 +87,8 @@ def upstream_target(target: bytes, route: RouteConfig, upstream: UpstreamConfig)
 
 def upstream_host(client_host: bytes, route: RouteConfig, upstream: UpstreamConfig) -> bytes:
     """Return Host for *upstream*, as ``host_header`` says."""
-    if route.host_header == "client":
+    if route.host_header == "client" and client_host:  # HTTP/1.0 may have none
         return client_host
-    if route.host_header != "upstream":
+    if route.host_header not in ("client", "upstream"):
         return route.host_header.encode()
     return upstream.authority.encode()

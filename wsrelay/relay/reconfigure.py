@@ -50,6 +50,8 @@ class _PoolChange:
         for upstream in pool.upstreams:
             dialer = self.dialers.get((upstream.name, upstream.url))
             if dialer is not None:
+                if old_dialer := relay.dialers.get(upstream):
+                    old_dialer.idle.close()
                 relay.dialers[upstream] = dialer
         if self.balancer is not None and not changes:
             announce(pool)

@@ -10,23 +10,27 @@ from attrs import define, field
 from twisted.python.failure import Failure
 
 from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig, RouteConfig
+from wsrelay.http.exchange import Exchange
+from wsrelay.http.exchanges import Exchanges
 from wsrelay.log import Logger
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
-from wsrelay.relay.client import ClientConnection, Listener, name_of
+from wsrelay.relay.client import ClientConnection, Listener, connection_option, name_of
 from wsrelay.relay.drains import Drains
-from wsrelay.relay.facts import Facts, Observer
+from wsrelay.relay.facts import Exchanged, Facts, Observer
 from wsrelay.relay.forwarding import who_is
 from wsrelay.relay.handshake import Handshake
-from wsrelay.relay.opening import RETRY_AFTER, Opening
+from wsrelay.relay.opening import Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.routing import RouteTable
+from wsrelay.relay.search import RETRY_AFTER, Search
 from wsrelay.relay.session import Session
 from wsrelay.relay.upstream import Dialer, NoWay, UpstreamConnection
-from wsrelay.wire.forward import Forwarded, client_response_head
+from wsrelay.wire.body import has_body
+from wsrelay.wire.forward import Forwarded, switching_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
 from wsrelay.wire.request import Offer, Request, check_handshake
 from wsrelay.wire.response import Response
@@ -58,6 +62,7 @@ class Relay:
     listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
+    exchanges: Exchanges = field(init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)
     is_draining: bool = field(default=False, init=False)
     on_members: Callable[[Pool], None] = field(default=nobody_cares, init=False)
@@ -66,6 +71,7 @@ class Relay:
     def __attrs_post_init__(self) -> None:
         self.rounds = Rounds(self.reactor)
         self.drains = Drains(self)
+        self.exchanges = Exchanges(self.reactor)
         for config in self.config.pools:
             pool = make_pool(config, self.reactor)
             self.add_pool(pool, self.make_dialers(config, pool.upstreams))
@@ -99,8 +105,8 @@ class Relay:
         del self.pools[pool.name]
         for source in ("file", "discovery", "api"):
             self.members_changed(pool, pool.set_members(source, ()))
-        for opening in [each for each in self.openings if each.pool is pool and each.is_waiting]:
-            opening.refuse(503, "The relay has changed; connect again.", "no-upstream")
+        for search in [each for each in self.searches if each.pool is pool and each.is_waiting]:
+            search.refuse(503, "The relay has changed; connect again.", "no-upstream")
 
     def members_changed(self, pool: Pool, changes: MemberChanges) -> None:
         """
@@ -115,7 +121,8 @@ class Relay:
             upstream.begin_slowly()
             self._need_dialer(pool, upstream)
         for upstream in changes.removed:
-            self.dialers.pop(upstream, None)
+            if dialer := self.dialers.pop(upstream, None):
+                dialer.idle.close()
             self.drains.lose(pool, upstream, pool.config.on_removed, "removed")
         announce(pool)
         self.on_members(pool)
@@ -164,28 +171,30 @@ class Relay:
         forwarded, address = who_is(client, request)
         client.facts = facts = _facts(client, request, route, address)
         offer = check_handshake(request) if request.wants_websocket else None
+        if offer is None:
+            facts.method = request.method
+        if offer is None and not self.is_draining and not has_body(request):
+            client.option = connection_option(request)
         if route is None:
             self._answer(client, 404, "No route leads from this host and path.")
-        elif offer is None:
-            reason = "Only websocket handshakes are answered here; connect with a websocket."
-            self._answer(client, 426, reason)
         elif self.is_draining:
             self._answer(client, 503, "The relay is stopping; connect again.", "draining")
+        elif offer is None and not route.http:
+            reason = "Only websocket handshakes are answered here; connect with a websocket."
+            self._answer(client, 426, reason)
         else:
-            opening = self._opening(client, request, offer, route, forwarded, facts)
-            self.openings.add(opening)
-            client.left = opening.client_left
-            opening.begin()
+            self._search(client, request, offer, route, forwarded, facts)
 
-    def _opening(
+    def _search(
         self,
         client: ClientConnection,
         request: Request,
-        offer: Offer,
+        offer: Offer | None,
         route: RouteConfig,
         forwarded: Forwarded,
         facts: Facts,
-    ) -> Opening:
+    ) -> None:
+        """Let an upstream of the route's pool answer."""
         handshake = Handshake(
             request.path,
             request.query,
@@ -193,11 +202,33 @@ class Relay:
             (forwarded.real_ip or b"").decode(),
             request.host,
             route.name,
-            offer.subprotocols,
+            () if offer is None else offer.subprotocols,
+            request.method,
+            offer is not None,
         )
-
         pool = self.pools[route.pool]
-        return Opening(self, client, request, offer, route, pool, handshake, facts, forwarded)
+        about = (self, client, request, route, pool, handshake, facts, forwarded)
+        search: Search
+        if offer is not None:
+            search = opening = Opening(*about, offer)
+            self.openings.add(opening)
+        else:
+            search = exchange = Exchange(*about)
+            self.exchanges.add(exchange)
+        client.left = search.client_left
+        search.begin()
+
+    @property
+    def searches(self) -> list[Search]:
+        """Return all requests that are under way, handshakes first."""
+        return [*self.openings, *self.exchanges]
+
+    def close_idle(self) -> None:
+        """End the connections, of clients and to upstreams, that wait for a request."""
+        for client in list(self.connections):
+            client.hang_up()
+        for dialer in self.dialers.values():
+            dialer.idle.close()
 
     # what became of it
 
@@ -236,25 +267,41 @@ class Relay:
         try:
             self.observer.session_opened(facts, session)
             facts.phases.clear()  # a session may last for days
-            head = client_response_head(response, self._cookies_of(opening, lease.upstream))
+            head = switching_head(response, self.cookies_of(opening, lease.upstream))
             session.start(head, client.take_early(), rest)
             self.drains.session_opened(session)
         except Exception:
             log.failure("session {id}: could not be started", id=session.id)
             session.abort()
 
-    def _cookies_of(self, opening: Opening, upstream: Upstream) -> Sequence[tuple[bytes, bytes]]:
+    def cookies_of(self, search: Search, upstream: Upstream) -> Sequence[tuple[bytes, bytes]]:
         """Return the Set-Cookie that keeps a client with its upstream, where the pool is sticky."""
-        sticky = opening.pool.sticky
+        sticky = search.pool.sticky
         if sticky is None:
             return ()
-        is_secure = opening.forwarded.proto == b"https"
-        cookie = sticky.set_for(opening.handshake.cookies, upstream, is_secure=is_secure)
+        is_secure = search.forwarded.proto == b"https"
+        cookie = sticky.set_for(search.handshake.cookies, upstream, is_secure=is_secure)
         return () if cookie is None else ((b"Set-Cookie", cookie),)
 
-    def refused(self, opening: Opening, status: int, reason: str) -> None:
-        """Note that an opening ended without a session."""
-        self.observer.refused(self._complete(opening, status), reason)
+    def begins_to_answer(self, exchange: Exchange, status: int) -> None:
+        """Note that an upstream answers a plain request; the body follows."""
+        self._complete(exchange, status)
+
+    def exchanged(self, exchange: Exchange, what: Exchanged) -> None:
+        """Note that the answer to a plain request is over."""
+        try:
+            self.observer.exchanged(exchange.facts, what)
+        finally:
+            self.exchanges.end(exchange)
+
+    def refused(self, search: Search, status: int, reason: str) -> None:
+        """Note that a search ended without a session or an upstream's answer."""
+        facts = self._complete(search, status)
+        try:
+            self.observer.refused(facts, reason)
+        finally:
+            if isinstance(search, Exchange):
+                self.exchanges.end(search)
 
     def refused_early(
         self, client: ClientConnection, status: int, reason: str, refusal: str = ""
@@ -276,13 +323,14 @@ class Relay:
         self.refused_early(client, status, reason, refusal)
         client.answer(status, reason, RETRY_AFTER if status == 503 else ())
 
-    def _complete(self, opening: Opening, status: int) -> Facts:
-        self.openings.discard(opening)
-        facts = opening.facts
-        facts.attempts = opening.attempts
-        facts.pool = opening.pool.name
-        facts.upstream = opening.upstream.name if opening.upstream is not None else ""
-        self._conclude(facts, opening.client, status)
+    def _complete(self, search: Search, status: int) -> Facts:
+        if isinstance(search, Opening):
+            self.openings.discard(search)
+        facts = search.facts
+        facts.attempts = search.attempts
+        facts.pool = search.pool.name
+        facts.upstream = search.upstream.name if search.upstream is not None else ""
+        self._conclude(facts, search.client, status)
         return facts
 
     def _conclude(self, facts: Facts, client: ClientConnection, status: int) -> None:

@@ -194,6 +194,15 @@ def is_reset(transport: Any) -> bool:
     return any(event & select.POLLERR for _, event in poller.poll(0))
 
 
+def has_news(transport: Any) -> bool:
+    """Tell whether the peer of a silent transport has sent something, or has ended it."""
+    if not hasattr(transport, "fileno"):  # in memory: it tells at once
+        return False
+    poller = select.poll()
+    poller.register(transport.fileno(), select.POLLIN | select.POLLRDHUP)
+    return bool(poller.poll(0))
+
+
 def unsent(transport: Any) -> int:
     """Count the bytes that were written to a transport and that its socket has not taken."""
     try:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IConnector, IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import (
+    IConnector,
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocolFactory,
+    ISSLTransport,
+)
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -17,6 +23,7 @@ from zope.interface import implementer
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.relay.dialling import connect
+from wsrelay.relay.idle import IdleConnections
 from wsrelay.relay.reasons import in_words
 from wsrelay.relay.tls import upstream_tls
 from wsrelay.relay.transports import Connection, write_first
@@ -32,14 +39,22 @@ class Problem:
 
     status: int
     what: str
+    is_sent: bool = False
+    """Whether it may have seen a byte of the request."""
 
 
 class AnswerTaker(Protocol):
     """
-    What an `UpstreamConnection` tells the handshake that dialled it.
+    What an `UpstreamConnection` tells whoever asks something by it.
 
-    One of the two, once, unless the connection is abandoned before.
+    One of the last two, once, unless the connection is abandoned before.
     """
+
+    def upstream_connected(self) -> None:
+        """Learn that the head of the request is on its way: its body may follow."""
+
+    def upstream_interim(self, response: Response) -> None:
+        """Learn of an interim answer, 100 or 103 say; the final one follows."""
 
     def upstream_answered(self, response: Response, rest: bytes) -> None:
         """Take the answer, and what came behind its head."""
@@ -51,16 +66,17 @@ class AnswerTaker(Protocol):
 Cancel = Callable[[], object]
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, IHandshakeListener)
 class UpstreamConnection(Connection):
     """
-    Sends one handshake to one upstream and reads the head of the answer.
+    Sends the head of a request to one upstream and reads the head of the answer.
 
     It is its own client factory: one object for a connection instead of three.
-    After the answer its owner sets `receive` and `lost`.
+    After the answer its owner sets `receive` and `lost`, or asks again by it.
 
     :param connect_timeout: seconds until TCP is connected, name resolution included.
-    :param answer_timeout: seconds from then on, TLS included, until the head is there.
+    :param answer_timeout: seconds from then on, TLS included, until the head is there;
+        None: as many as it takes.
     """
 
     noisy = False
@@ -72,7 +88,7 @@ class UpstreamConnection(Connection):
         taker: AnswerTaker,
         head: bytes,
         connect_timeout: float,
-        answer_timeout: float,
+        answer_timeout: float | None,
     ) -> None:
         self.id = id
         self.receive = self._receive_head
@@ -87,8 +103,37 @@ class UpstreamConnection(Connection):
         self._dialled_at = reactor.seconds()
         self._made_at = self._dialled_at
         self._done = False
+        self._is_sent = False
         self._cancel: Cancel | None = None
-        self._timer: IDelayedCall = reactor.callLater(connect_timeout, self._too_slow)
+        self._timer: IDelayedCall | None = reactor.callLater(connect_timeout, self._too_slow)
+
+    def ask_again(
+        self, id: str, taker: AnswerTaker, head: bytes, answer_timeout: float | None
+    ) -> None:
+        """Send the head of another request; the connection stands, and the last answer is whole."""
+        self.id = id
+        self.receive = self._receive_head
+        self.lost = self._lost_early
+        self._taker = taker
+        self._answer_timeout = answer_timeout
+        self._seen = 0
+        self._dialled_at = self._made_at = self._reactor.seconds()
+        self._done = False
+        self._is_sent = True
+        self.wait_anew()
+        write_first(self.transport, head)
+        taker.upstream_connected()
+
+    def wait_anew(self) -> None:
+        """Begin the time for the answer anew: the request is still being sent."""
+        if self._done or not self.is_made:
+            return
+        if self._answer_timeout is None:
+            self._stop_timer()
+        elif self._timer is not None and self._timer.active():
+            self._timer.reset(self._answer_timeout)
+        else:
+            self._timer = self._reactor.callLater(self._answer_timeout, self._too_slow)
 
     def phases(self) -> dict[str, float]:
         """Say how long connecting, and the answer from then on, took until now; in seconds."""
@@ -145,9 +190,20 @@ class UpstreamConnection(Connection):
             self.transport.abortConnection()
             return
         self._made_at = self._reactor.seconds()
-        self._timer.reset(self._answer_timeout)
+        self.wait_anew()
         head, self._head = self._head, b""
         write_first(self.transport, head)
+        if not ISSLTransport.providedBy(self.transport):
+            self._head_is_sent()
+
+    def handshakeCompleted(self) -> None:  # noqa: N802  called by Twisted
+        """Learn that TLS stands, so that the head, which was written before, goes out."""
+        self._head_is_sent()
+
+    def _head_is_sent(self) -> None:
+        self._is_sent = True
+        if self._taker is not None:
+            self._taker.upstream_connected()
 
     def failed_to_connect(self, reason: Failure) -> None:
         """Report that nobody took the connection."""
@@ -180,8 +236,10 @@ class UpstreamConnection(Connection):
         except BadResponse as error:
             self._fail(502, error.reason)
             return
-        if response.status < 200 and response.status != 101:
-            return  # RFC 9110 section 15.2: another answer follows
+        if response.status < 200 and response.status != 101:  # RFC 9110 section 15.2
+            if self._taker is not None:
+                self._taker.upstream_interim(response)
+            return
         self._finish()
         rest, self._buffer = self._buffer, b""
         taker, self._taker = self._taker, None
@@ -193,14 +251,18 @@ class UpstreamConnection(Connection):
             taker, self._taker = self._taker, None
             self.abandon()
             if taker is not None:
-                taker.upstream_failed(Problem(status, what))
+                taker.upstream_failed(Problem(status, what, self._is_sent))
 
     def _finish(self) -> None:
         # A session may last for days: nothing of the handshake stays with its connection.
         self._done = True
         self._head = b""
-        if self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
 
 class Dialer:
@@ -212,6 +274,7 @@ class Dialer:
     which tries IPv6 and IPv4 side by side (RFC 8305).
 
     :param port: in the place of the upstream's own; a unix socket has none.
+    :ivar idle: connections that may be asked again.
     :raises ValueError: a file of the pool's ``tls_…`` cannot be read or used.
     """
 
@@ -227,6 +290,7 @@ class Dialer:
         self._is_address = isIPAddress(host) or isIPv6Address(host)
         # A reactor in memory, or on completion ports, makes transports of another kind.
         is_posix = isinstance(reactor, PosixReactorBase)
+        self.idle = IdleConnections(reactor)
         self._is_direct = is_posix and self._is_address and self._tls is None
 
     def dial(self, connection: UpstreamConnection) -> None:
@@ -256,6 +320,11 @@ class NoWay:
 
     reactor: Any
     error: Exception
+    idle: IdleConnections = field(init=False)
+
+    @idle.default
+    def _no_connections(self) -> IdleConnections:
+        return IdleConnections(self.reactor)
 
     def dial(self, connection: UpstreamConnection) -> None:
         """Fail, a turn of the reactor later, as a real dial would."""

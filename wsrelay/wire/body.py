@@ -1,7 +1,7 @@
 """
-The body of an upstream's refusal: where it ends (RFC 9112, sections 6 and 7).
+The body of a message: where it ends, and how it is framed anew (RFC 9112, sections 6 and 7).
 
-Only the answer to a GET is ever read here, so HEAD and CONNECT have no rules.
+A body passes as it comes; only its framing is read, and written for the next hop.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 
 from wsrelay.wire.headers import TOKEN, FieldError, content_length, parse_fields
+from wsrelay.wire.request import Request
 from wsrelay.wire.response import BadResponse, Response
 
 __all__ = [
     "LAST_CHUNK",
+    "BadBody",
     "BodyReader",
     "ChunkedBody",
     "LengthBody",
     "NoBody",
     "UntilCloseBody",
-    "body_reader",
     "encode_chunk",
+    "has_body",
+    "request_body",
+    "response_body",
 ]
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -43,42 +47,54 @@ def encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
+class BadBody(Exception):  # noqa: N818 - a pair with BadRequest and BadResponse
+    """
+    The framing of a body is broken: where it ends is not known.
+
+    :ivar reason: a sentence that says what is wrong.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class BodyReader:
     """
-    Takes what came after a response's head, and gives the body's own bytes.
+    Takes what came after a message's head, and gives the body's own bytes.
 
     Holds no more than a line of framing; data passes through as it comes.
 
     :ivar done: the body is complete.
-    :ivar excess: bytes came after its end; they were dropped.
+    :ivar rest: what came behind its end first: another message's, or nobody's.
     """
 
     def __init__(self) -> None:
         self.done = False
-        self.excess = False
+        self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
         """
-        Take the next bytes from the upstream, and return those of the body.
+        Take the next bytes from the sender, and return those of the body.
 
-        :raises BadResponse: the framing is broken; do not feed it any more.
+        :raises BadBody: the framing is broken; do not feed it any more.
         """
         if self.done:
-            self.excess = self.excess or bool(data)
+            self.rest = self.rest or data
             return b""
         return self._read(data)
 
     def eof(self) -> bool:
-        """Return whether the upstream may end its stream here: the body is whole."""
+        """Return whether the sender may end its stream here: the body is whole."""
         return self.done
 
     def _read(self, data: bytes) -> bytes:
-        """Return the body's part of *data*; set `done` and `excess`.  Not called once done."""
+        """Return the body's part of *data*; set `done` and `rest`.  Not called once done."""
         return data
 
 
 class NoBody(BodyReader):
-    """Of a response that has none by its status, whatever its headers say."""
+    """Of a message that has none, whatever its headers say."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +103,7 @@ class NoBody(BodyReader):
 
 class LengthBody(BodyReader):
     """
-    Of a response with Content-Length.
+    Of a message with Content-Length.
 
     :ivar length: in bytes.
     """
@@ -101,7 +117,8 @@ class LengthBody(BodyReader):
         body = data[: self._left]
         self._left -= len(body)
         self.done = self._left == 0
-        self.excess = len(body) < len(data)
+        if len(body) < len(data):
+            self.rest = data[len(body) :]
         return body
 
 
@@ -115,7 +132,7 @@ class UntilCloseBody(BodyReader):
 
 
 class ChunkedBody(BodyReader):
-    """Of a response with chunked transfer coding; extensions and trailers are dropped."""
+    """Of a message with chunked transfer coding; extensions and trailers are dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +151,7 @@ class ChunkedBody(BodyReader):
                 self._left -= len(pieces[-1])
             else:
                 at = self._read_line(data, at)
-        self.excess = at < len(data)
+        self.rest = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_line(self, data: bytes, at: int) -> int:
@@ -149,19 +166,19 @@ class ChunkedBody(BodyReader):
             self._take_line(line)
             return end
         if len(self._line) >= MAX_TRAILERS:
-            raise BadResponse("A line of chunked framing does not end.")
+            raise BadBody("A line of chunked framing does not end.")
         return len(data)
 
     def _take_size(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None or len(line) > MAX_SIZE_LINE:
-            raise BadResponse("A chunk of the body does not begin with a valid size line.")
+            raise BadBody("A chunk of the body does not begin with a valid size line.")
         self._left = int(match[1], 16)
         self._take_line = self._take_data_end if self._left else self._take_trailer
 
     def _take_data_end(self, line: bytes) -> None:
         if line != b"\r\n":
-            raise BadResponse("A chunk of the body does not end where its size says.")
+            raise BadBody("A chunk of the body does not end where its size says.")
         self._take_line = self._take_size
 
     def _take_trailer(self, line: bytes) -> None:
@@ -170,21 +187,37 @@ class ChunkedBody(BodyReader):
             return
         self._trailers += len(line)
         if self._trailers > MAX_TRAILERS:
-            raise BadResponse(f"The trailers of the body are longer than {MAX_TRAILERS} bytes.")
+            raise BadBody(f"The trailers of the body are longer than {MAX_TRAILERS} bytes.")
         try:
             parse_fields(line)
         except FieldError as error:
-            raise BadResponse("A trailer of the body is malformed.") from error
+            raise BadBody("A trailer of the body is malformed.") from error
 
 
-def body_reader(response: Response) -> BodyReader:
+def request_body(request: Request) -> BodyReader:
+    """Return what reads the body of *request*; that its end is certain was checked before."""
+    headers = request.headers
+    if headers.values(b"transfer-encoding"):
+        return ChunkedBody()
+    length = content_length(headers)
+    return LengthBody(length) if length else NoBody()
+
+
+def has_body(request: Request) -> bool:
+    """Tell whether a request has a body, be it an empty one in chunks."""
+    headers = request.headers
+    return bool(headers.values(b"transfer-encoding") or content_length(headers))
+
+
+def response_body(response: Response, *, to_head: bool = False) -> BodyReader:
     """
-    Return what reads the body of *response*, the answer to a GET.
+    Return what reads the body of *response*.
 
+    :param to_head: it answers HEAD, and so has none.
     :raises BadResponse: its end cannot be told for certain.
     """
     status = response.status
-    if status < 200 or status in (204, 304):
+    if to_head or status < 200 or status in (204, 304):
         return NoBody()
     headers = response.headers
     try:

@@ -14,12 +14,18 @@ from http import HTTPStatus
 
 from attrs import frozen
 
-from wsrelay.wire.body import BodyReader, ChunkedBody, LengthBody
-from wsrelay.wire.headers import Headers
+from wsrelay.wire.headers import FieldError, Headers, content_length
 from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
 
-__all__ = ["Forwarded", "client_response_head", "own_answer", "refusal_head", "upstream_head"]
+__all__ = [
+    "Forwarded",
+    "answer_head",
+    "interim_head",
+    "own_answer",
+    "switching_head",
+    "upstream_head",
+]
 
 _HOP_BY_HOP = frozenset(
     {
@@ -77,15 +83,17 @@ def upstream_head(
     request_id: bytes,
     set_header: Sequence[tuple[str, str]] = (),
     remove_header: Iterable[str] = (),
+    upgrades: bool = True,
 ) -> bytes:
     """
-    Return the head of the handshake for an upstream.
+    Return the head of a request for an upstream.
 
-    Sec-WebSocket-* pass as they are.  What the client claims in the fields that
-    the relay sets is dropped, also under names with underscores, which many
+    A websocket handshake's Sec-WebSocket-* pass as they are; any other request asks for no
+    other protocol, and its body is framed as the client framed it.  What the client claims in
+    the fields that the relay sets is dropped, also under names with underscores, which many
     applications cannot tell from hyphens.
 
-    :param request: one that `check_handshake` accepted.
+    :param upgrades: it is a handshake, one that `check_handshake` accepted.
     :param target: in origin-form.
     :param host: for Host.
     :param set_header: names and values; each replaces all fields of its name,
@@ -93,8 +101,12 @@ def upstream_head(
     :param remove_header: names of fields to leave out, the relay's own included.
     """
     added = _forwarded_fields(forwarded, request_id)
-    own = {b"host": host, b"connection": b"Upgrade", b"upgrade": b"websocket"}
+    own = {b"host": host, **(_UPGRADE if upgrades else _framing(request))}
     dropped = _dropped(request.headers, _SET_BY_RELAY if forwarded.trusted else _FROM_STRANGER)
+    if request.version == "1.0":  # it knows nothing of either, RFC 9110 section 10.1.1
+        dropped |= {b"expect"}
+        if not request.host_header:
+            added.insert(0, (b"Host", host))
     if forwarded.trusted:
         dropped -= {b"forwarded"}
     if set_header or remove_header:
@@ -105,7 +117,8 @@ def upstream_head(
         added = [(name, value) for name, value in added if name.lower() not in overruled]
         added += [(name.encode(), value.encode()) for name, value in set_header]
     fields = _fields(request.headers, own, dropped)
-    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (target, b"".join(fields), _lines(added))
+    method = request.method.encode("ascii")
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, target, b"".join(fields), _lines(added))
 
 
 def _forwarded_fields(forwarded: Forwarded, request_id: bytes) -> list[tuple[bytes, bytes]]:
@@ -120,7 +133,16 @@ def _forwarded_fields(forwarded: Forwarded, request_id: bytes) -> list[tuple[byt
     return [(name, value) for name, value in fields if value is not None]
 
 
-def client_response_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+_UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
+
+
+def _framing(request: Request) -> dict[bytes, bytes]:
+    """Return what the next hop must be told of the body's framing, beside its length."""
+    is_chunked = bool(request.headers.values(b"transfer-encoding"))
+    return {b"transfer-encoding": b"chunked"} if is_chunked else {}
+
+
+def switching_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """
     Return the head of the 101 for the client.
 
@@ -135,38 +157,74 @@ def client_response_head(response: Response, more: Sequence[tuple[bytes, bytes]]
     return head % (b"".join(fields), _lines(more) if more else b"")
 
 
-def refusal_head(response: Response, reader: BodyReader) -> bytes:
+def interim_head(response: Response) -> bytes:
+    """Return an upstream's interim answer, 100 or 103 say, for the client."""
+    fields = _fields(response.headers, {}, _dropped(response.headers, _LENGTH))
+    return b"%b%b\r\n" % (_status_line(response.status, response.reason), b"".join(fields))
+
+
+def answer_head(
+    response: Response,
+    connection: bytes = b"",
+    *,
+    chunked: bool = False,
+    more: Sequence[tuple[bytes, bytes]] = (),
+) -> bytes:
     """
     Return the head for the client of an upstream's answer that is no 101.
 
-    The body must follow framed as *reader* says: as it comes, or for a
-    `ChunkedBody` through `encode_chunk` with `LAST_CHUNK` at the end.  Then the
-    connection ends.  A 426 keeps its Upgrade, which it must have (RFC 9110,
-    section 15.5.22), and Connection lists it; no other status keeps one.
+    What it says of its length passes, unless the body is *chunked*: then it must follow
+    through `encode_chunk`, with `LAST_CHUNK` at the end.  A 426 keeps its Upgrade, which
+    it must have (RFC 9110, section 15.5.22), and Connection lists it; no other status
+    keeps one.
+
+    :param connection: for Connection; empty: the field is not sent.
+    :param more: headers of the relay's own, behind the upstream's.
     """
     own: dict[bytes, bytes] = {}
-    connection = b"close"
+    listed = [connection] if connection else []
     upgrades = response.headers.values(b"upgrade")
-    if response.status == 426 and upgrades:
+    if response.status == HTTPStatus.UPGRADE_REQUIRED and upgrades:
         own[b"upgrade"] = b", ".join(upgrades)
-        connection = b"close, Upgrade"
-    added = [(b"Connection", connection)]
-    if isinstance(reader, LengthBody):
-        added.insert(0, (b"Content-Length", b"%d" % reader.length))
-    elif isinstance(reader, ChunkedBody):
-        added.insert(0, (b"Transfer-Encoding", b"chunked"))
-    dropped = _dropped(response.headers, _LENGTH)
-    fields = _fields(response.headers, own, dropped)
-    status_line = b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)
+        listed.append(b"Upgrade")
+    added = list(more)
+    if chunked:
+        added.append((b"Transfer-Encoding", b"chunked"))
+    else:
+        own.update(_length_of(response))
+    if listed:
+        added.append((b"Connection", b", ".join(listed)))
+    fields = _fields(response.headers, own, _dropped(response.headers, _LENGTH))
+    status_line = _status_line(response.status, response.reason)
     return b"%b%b%b\r\n" % (status_line, b"".join(fields), _lines(added))
 
 
-def own_answer(status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+def _length_of(response: Response) -> dict[bytes, bytes]:
+    """Return the Content-Length to pass on, once; none where there cannot be a body."""
+    if response.status == HTTPStatus.NO_CONTENT or response.headers.values(b"transfer-encoding"):
+        return {}
+    try:
+        length = content_length(response.headers)
+    except FieldError:  # of an answer to HEAD, or a 304: nothing depends on it
+        return {}
+    return {} if length is None else {b"content-length": b"%d" % length}
+
+
+def own_answer(
+    status: int,
+    reason: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    connection: bytes = b"close",
+    *,
+    to_head: bool = False,
+) -> bytes:
     """
-    Return a whole answer of the relay's own; the connection ends behind it.
+    Return a whole answer of the relay's own.
 
     :param reason: the body: a sentence with the cause and what to do.
     :param headers: more of them.
+    :param connection: for Connection; empty: the field is not sent.
+    :param to_head: it answers HEAD, so the body is left out.
     """
     body = reason.encode() + b"\n"
     fields = [
@@ -174,12 +232,18 @@ def own_answer(status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] 
         (b"Content-Length", b"%d" % len(body)),
         *headers,
     ]
+    listed = [connection] if connection else []
     if status == HTTPStatus.UPGRADE_REQUIRED:
-        fields += [(b"Upgrade", b"websocket"), (b"Connection", b"close, Upgrade")]
-    else:
-        fields.append((b"Connection", b"close"))
-    status_line = b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))
-    return b"%b%b\r\n%b" % (status_line, _lines(fields), body)
+        fields.append((b"Upgrade", b"websocket"))
+        listed.append(b"Upgrade")
+    if listed:
+        fields.append((b"Connection", b", ".join(listed)))
+    head = b"%b%b\r\n" % (_status_line(status, _PHRASES.get(status, b"")), _lines(fields))
+    return head if to_head else head + body
+
+
+def _status_line(status: int, reason: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
 def _dropped(headers: Headers, more: frozenset[bytes]) -> frozenset[bytes]:

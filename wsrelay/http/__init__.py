@@ -1,0 +1,1 @@
+"""Plain HTTP on the relay's listeners: requests for upstreams, files, redirects."""

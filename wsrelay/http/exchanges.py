@@ -1,0 +1,66 @@
+"""The plain requests that are under way, and how a relay that stops waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+
+from wsrelay.log import Logger
+
+if TYPE_CHECKING:
+    from wsrelay.http.exchange import Exchange
+
+log = Logger()
+
+
+@define(eq=False)
+class Exchanges:
+    """All plain requests of a relay that an upstream answers, or is to."""
+
+    reactor: Any
+    _under_way: set[Exchange] = field(factory=set, init=False)
+    _drained: Deferred[None] | None = field(default=None, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(list(self._under_way))
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def add(self, exchange: Exchange) -> None:
+        """Take in one that begins."""
+        self._under_way.add(exchange)
+
+    def end(self, exchange: Exchange) -> None:
+        """Forget one that is over."""
+        self._under_way.discard(exchange)
+        if not self._under_way and self._drained is not None:
+            self._finish()
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """Let those that are under way end; what is left after so many seconds is cut off."""
+        if not self._under_way:
+            return succeed(None)
+        if self._drained is None:
+            self._drained = Deferred()
+            self._timer = self.reactor.callLater(seconds, self.hurry)
+        return self._drained
+
+    def hurry(self) -> None:
+        """Cut off all that are under way."""
+        if self._under_way:
+            log.warn("aborting {count} plain requests", count=len(self._under_way))
+        for each in self:
+            each.break_off()
+
+    def _finish(self) -> None:
+        drained, self._drained = self._drained, None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if drained is not None:
+            drained.callback(None)
