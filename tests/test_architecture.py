@@ -22,6 +22,8 @@ PURE = [
     "wsrelay.balancers",
     "wsrelay.pools.pool",
     "wsrelay.health.verdict",
+    "wsrelay.http.files",
+    "wsrelay.http.redirect",
 ]
 FOREIGN = ["twisted.internet", "autobahn", "txaio", "asyncio"]
 
