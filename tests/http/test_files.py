@@ -121,7 +121,7 @@ def test_a_directory_gets_its_slash(root: Path, target: str, prefix: str, locati
 
 
 def test_an_index_that_is_a_directory_is_none(root: Path) -> None:
-    write(root / "odd" / "index.html" / "x")
+    write(root / "odd" / "index.html" / "index.html")
     assert status_of(root, "/odd/") == 404
     assert status_of(root, "/odd") == 404
 

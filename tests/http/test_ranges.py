@@ -74,12 +74,9 @@ def test_as_many_parts_as_allowed_are_sent() -> None:
     assert found == tuple(Span(2 * n, 1) for n in range(MAX_PARTS))
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("bytes=0-", NOTHING), ("bytes=0-5", NOTHING), ("bytes=-0", NOTHING), ("bytes=-5", WHOLE)],
-)
-def test_of_an_empty_file_there_are_no_parts(text: str, expected: tuple[Span, ...] | None) -> None:
-    assert spans(text, 0) == expected
+@pytest.mark.parametrize("text", ["bytes=0-", "bytes=0-5", "bytes=-0", "bytes=-5"])
+def test_an_empty_file_has_no_parts(text: str) -> None:
+    assert spans(text, 0) is None
 
 
 def test_without_a_range_and_with_two_it_is_the_whole_file() -> None:
@@ -95,7 +92,7 @@ def expected_slices(wanted: list[tuple[int | None, int | None]], size: int) -> l
     """Say in Python's words what RFC 9110, section 14.1.2 means; None: it cannot be read."""
     slices = []
     for first, last in wanted:
-        if first is None and (last is None or (last and not size)):
+        if not size or (first is None and last is None):
             return None
         if first is None:
             slices.append(range(size)[-last:] if last else range(0))

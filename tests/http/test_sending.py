@@ -168,11 +168,22 @@ def test_of_a_client_that_is_gone_nobody_is_told(scene: Scene) -> None:
     assert scene.told == []
 
 
+def test_whoever_sends_next_is_left_alone(scene: Scene) -> None:
+    scene.transport.stalled = False
+    scene.run()
+    following = object()
+    scene.transport.producer = following
+    scene.sender.stop()
+    assert scene.transport.producer is following
+    scene.transport.producer = None
+
+
 def test_a_transport_that_ends_stops_it(scene: Scene) -> None:
     scene.sender.stopProducing()
     scene.transport.producer = None  # the transport's own business
     assert scene.is_cleared
     scene.sender.pauseProducing()
+    assert scene.is_cleared
     scene.sender.resumeProducing()
     assert scene.is_cleared
     assert scene.told == []

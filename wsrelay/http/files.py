@@ -10,7 +10,7 @@ server does not answer, holds up the whole relay; keep what is served on a disk 
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,14 +105,11 @@ def _answer_from(
         if place.is_folder:  # index.html is one
             raise NoFile.not_there() from None
         return _with_slash(folder, name, request)
-    with ExitStack() as opened:
-        opened.callback(found.file.close)
-        chosen = _choose(folder, found, name, request, now)
-        opened.callback(chosen.found.file.close)
-        answer = _answer(chosen, request, now)
-        if isinstance(answer, FileAnswer) and answer.file is not None:
-            opened.pop_all()
-        return answer
+    chosen = _choose(folder, found, name, request, now)
+    answer = _answer(chosen, request, now)
+    if isinstance(answer, OwnAnswer) or answer.file is None:
+        chosen.found.file.close()
+    return answer
 
 
 def _with_slash(folder: Folder, name: bytes, request: Request) -> OwnAnswer:

@@ -28,14 +28,16 @@ def spans_of(headers: Headers, size: int) -> tuple[Span, ...] | None:
     :param size: of the file, in bytes.
     :returns: None, when the whole file is the answer: there is no Range, or one that cannot
         be read, in a unit other than bytes, with more than `MAX_PARTS` parts, or with parts
-        that overlap.  Nothing in it: no part is within the file, and 416 is the answer.
+        that overlap; or the file is empty, when a player that asks for ``bytes=0-`` is better
+        off without an error.  Nothing in it: no part is within the file, and 416 is the answer.
     """
     values = headers.values(b"range")
     if len(values) != 1:
         return None
     unit, equals, rest = values[0].partition(b"=")
     specs = [spec for each in rest.split(b",") if (spec := each.strip(b" \t"))]
-    if not equals or unit.lower() != b"bytes" or not 0 < len(specs) <= MAX_PARTS:
+    is_good = equals and unit.lower() == b"bytes" and 0 < len(specs) <= MAX_PARTS
+    if not size or not is_good:
         return None
     spans = []
     for spec in specs:
@@ -52,8 +54,7 @@ def _span(first: bytes, last: bytes, size: int) -> Span | None:
     """Return a part, of length 0 if it is outside of the file; None: it makes no sense."""
     start, end = _number(first), _number(last)
     if start is None:
-        if end is None or (end and not size):
-            # The last bytes of nothing: good by section 14.1.2, but Content-Range cannot say so.
+        if end is None:
             return None
         length = min(end, size)
         return Span(size - length, length)

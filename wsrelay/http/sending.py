@@ -80,7 +80,6 @@ class FileSender:
         self._close()
 
     def _go_on(self) -> None:
-        self._stop_timer()
         for _ in range(BURST):
             if self._is_over or self._is_paused:
                 return
