@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -11,32 +11,36 @@ from twisted.internet.interfaces import IDelayedCall
 
 from wsrelay.log import Logger
 
-if TYPE_CHECKING:
-    from wsrelay.http.exchange import Exchange
-
 log = Logger()
+
+
+class UnderWay(Protocol):
+    """A plain request whose answer is not over."""
+
+    def break_off(self) -> None:
+        """End now, and tell the relay of the end."""
 
 
 @define(eq=False)
 class Exchanges:
-    """All plain requests of a relay that an upstream answers, or is to."""
+    """All plain requests of a relay that are not answered to the end."""
 
     reactor: Any
-    _under_way: set[Exchange] = field(factory=set, init=False)
+    _under_way: set[UnderWay] = field(factory=set, init=False)
     _drained: Deferred[None] | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
-    def __iter__(self) -> Iterator[Exchange]:
+    def __iter__(self) -> Iterator[UnderWay]:
         return iter(list(self._under_way))
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: UnderWay) -> None:
         """Take in one that begins."""
         self._under_way.add(exchange)
 
-    def end(self, exchange: Exchange) -> None:
+    def end(self, exchange: UnderWay) -> None:
         """Forget one that is over."""
         self._under_way.discard(exchange)
         if not self._under_way and self._drained is not None:

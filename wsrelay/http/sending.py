@@ -41,6 +41,7 @@ class FileSender:
         shorter, or could not be read, or the client takes nothing.  The head promised a
         length, so only the connection's abrupt end can tell the client.
     :param patience: seconds that the client may take nothing.
+    :ivar sent: bytes that were written so far.
     """
 
     _answer: FileAnswer
@@ -49,6 +50,7 @@ class FileSender:
     _done: Callable[[], object]
     _broken: Callable[[str], object]
     _patience: float = PATIENCE
+    sent: int = field(init=False, default=0)
     _pieces: Iterator[bytes] = field(init=False)
     _is_over: bool = field(init=False, default=False)
     _is_paused: bool = field(init=False, default=False)
@@ -92,6 +94,7 @@ class FileSender:
                 self._finish()
                 self._done()
                 return
+            self.sent += len(piece)
             self._transport.write(piece)
         if not self._is_over and not self._is_paused:
             # A transport that never pauses drops what it is given; it is about to say so.

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig, RouteConfig
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.exchanges import Exchanges
+from wsrelay.http.local import LocalAnswer
 from wsrelay.log import Logger
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
@@ -170,7 +171,8 @@ class Relay:
         route = client.listener.routes.match(request.host, request.path)
         forwarded, address = who_is(client, request)
         client.facts = facts = _facts(client, request, route, address)
-        offer = check_handshake(request) if request.wants_websocket else None
+        may_upgrade = route is None or bool(route.pool)  # files and redirects know no websockets
+        offer = check_handshake(request) if may_upgrade and request.wants_websocket else None
         if offer is None:
             facts.method = request.method
         if offer is None and not self.is_draining and not has_body(request):
@@ -182,6 +184,8 @@ class Relay:
         elif offer is None and not route.http:
             reason = "Only websocket handshakes are answered here; connect with a websocket."
             self._answer(client, 426, reason)
+        elif not route.pool:
+            LocalAnswer(self, client, request, route, facts).begin()
         else:
             self._search(client, request, offer, route, forwarded, facts)
 
@@ -220,8 +224,8 @@ class Relay:
 
     @property
     def searches(self) -> list[Search]:
-        """Return all requests that are under way, handshakes first."""
-        return [*self.openings, *self.exchanges]
+        """Return all requests that are to be answered by upstreams, handshakes first."""
+        return [*self.openings, *(each for each in self.exchanges if isinstance(each, Exchange))]
 
     def close_idle(self) -> None:
         """End the connections, of clients and to upstreams, that wait for a request."""
@@ -287,7 +291,12 @@ class Relay:
         """Note that an upstream answers a plain request; the body follows."""
         self._complete(exchange, status)
 
-    def exchanged(self, exchange: Exchange, what: Exchanged) -> None:
+    def begins_locally(self, answer: LocalAnswer, status: int) -> None:
+        """Note that a file or a redirect is the answer to a plain request."""
+        self.exchanges.add(answer)
+        self._conclude(answer.facts, answer.client, status)
+
+    def exchanged(self, exchange: Exchange | LocalAnswer, what: Exchanged) -> None:
         """Note that the answer to a plain request is over."""
         try:
             self.observer.exchanged(exchange.facts, what)

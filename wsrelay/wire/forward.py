@@ -23,6 +23,7 @@ __all__ = [
     "answer_head",
     "interim_head",
     "own_answer",
+    "own_head",
     "switching_head",
     "upstream_head",
 ]
@@ -232,14 +233,24 @@ def own_answer(
         (b"Content-Length", b"%d" % len(body)),
         *headers,
     ]
-    listed = [connection] if connection else []
     if status == HTTPStatus.UPGRADE_REQUIRED:
         fields.append((b"Upgrade", b"websocket"))
-        listed.append(b"Upgrade")
-    if listed:
-        fields.append((b"Connection", b", ".join(listed)))
-    head = b"%b%b\r\n" % (_status_line(status, _PHRASES.get(status, b"")), _lines(fields))
+        connection = b"%b, Upgrade" % connection if connection else b"Upgrade"
+    head = own_head(status, fields, connection)
     return head if to_head else head + body
+
+
+def own_head(
+    status: int, headers: Iterable[tuple[bytes, bytes]], connection: bytes = b"close"
+) -> bytes:
+    """
+    Return the head of an answer of the relay's own; the body follows as *headers* say.
+
+    :param connection: for Connection; empty: the field is not sent.
+    """
+    status_line = _status_line(status, _PHRASES.get(status, b""))
+    last = _lines([(b"Connection", connection)]) if connection else b""
+    return b"%b%b%b\r\n" % (status_line, _lines(headers), last)
 
 
 def _status_line(status: int, reason: bytes) -> bytes:
