@@ -16,8 +16,9 @@ from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
 from wsrelay.operate.address import address_of_endpoint
 from wsrelay.plugins import check_balancer, check_discovery
+from wsrelay.relay.listener_tls import listener_tls
 from wsrelay.relay.pumps import why_not_native
-from wsrelay.relay.tls import listener_context, upstream_tls
+from wsrelay.relay.tls import upstream_tls
 
 EXAMPLES: Final = "write for example tcp:8080, tcp:8080:interface=127.0.0.1 or unix:/run/r.sock"
 
@@ -108,7 +109,7 @@ def _check_access_log(path: Path) -> None:
 
 
 def _check_listener_tls(listener: ListenerConfig) -> None:
-    listener_context(listener)
+    listener_tls(listener)
 
 
 def _check_static(folder: Path) -> None:

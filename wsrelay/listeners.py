@@ -10,22 +10,21 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from wsrelay.config.model import ListenerConfig
 from wsrelay.listening import CannotStartError, ListenerService
 from wsrelay.log import Logger
 from wsrelay.relay.client import Listener
+from wsrelay.relay.listener_tls import ListenerTLS, listener_tls
 from wsrelay.relay.reconfigure import differences
 from wsrelay.relay.relay import Relay
-from wsrelay.relay.tls import listener_context
+from wsrelay.relay.tls_transport import tls_factory
 
 __all__ = ["Contexts", "Listeners", "contexts_of"]
 
 log = Logger()
 
-Contexts = Mapping[str, CertificateOptions | None]
+Contexts = Mapping[str, ListenerTLS | None]
 
 
 def contexts_of(configs: Iterable[ListenerConfig]) -> Contexts:
@@ -34,7 +33,7 @@ def contexts_of(configs: Iterable[ListenerConfig]) -> Contexts:
 
     :raises ValueError: a file cannot be read or used; the text says which and why.
     """
-    return {each.name: listener_context(each) for each in configs}
+    return {each.name: listener_tls(each) for each in configs}
 
 
 @define(eq=False)
@@ -44,7 +43,7 @@ class _Socket:
     config: ListenerConfig
     listener: Listener
     service: ListenerService
-    context: CertificateOptions | None
+    tls: ListenerTLS | None
 
 
 @define(eq=False, slots=False)
@@ -167,9 +166,13 @@ class Listeners(MultiService):
 
     def _alter(self, socket: _Socket, config: ListenerConfig, contexts: Contexts) -> list[str]:
         """Let a socket that stays be the listener that *config* says."""
-        old, was = socket.config, _certificates_in(socket.context)
+        old, tls, new = socket.config, socket.tls, contexts[config.name]
+        changes = {}
+        if tls is not None and new is not None:
+            changes = new.changes_since(tls)
+            new.go_on_from(tls)
         socket.config = socket.listener.config = config
-        socket.context = contexts[config.name]
+        socket.tls = new
         socket.service.label = f"listener {config.name}"
         socket.service.front.go_over(self._factory(socket.listener, contexts))
         if old.backlog != config.backlog:
@@ -178,24 +181,17 @@ class Listeners(MultiService):
             return [f"listener {old.name} is called {config.name} now"]
         names = differences(old, config)
         lines = [f"listener {config.name}: {', '.join(names)} changed"] if names else []
-        if "certificate" not in names and was != _certificates_in(socket.context):
-            lines.append(f"listener {config.name}: certificate renewed")
-        return lines
+        changed = (words for option, words in changes.items() if option not in names)
+        return lines + [f"listener {config.name}: {words}" for words in changed]
 
     def _factory(self, listener: Listener, contexts: Contexts) -> IProtocolFactory:
-        context = contexts[listener.config.name]
-        if context is None:
+        tls = contexts[listener.config.name]
+        if tls is None:
             return listener
-        factory: IProtocolFactory = TLSMemoryBIOFactory(context, False, listener, self.reactor)
+        for note in tls.notes:
+            log.warn("listener {name}: {note}", name=listener.config.name, note=note)
+        factory: IProtocolFactory = tls_factory(tls, listener, self.reactor)
         return factory
-
-
-def _certificates_in(context: CertificateOptions | None) -> list[bytes]:
-    """Return the digests of a listener's certificate and its chain; none for a plain one."""
-    if context is None:
-        return []
-    found = (context.certificate, *context.extraCertChain)
-    return [each.digest("sha256") for each in found if each is not None]
 
 
 def _with_backlog(config: ListenerConfig) -> str:

@@ -15,9 +15,10 @@ from zope.interface import implementer_only
 
 from tests.relay.records import MAX_PLAIN, Peer, authority, pair, shake_hands
 from tests.relay.sockets import Ends, NativeGround, SocketTransport
-from wsrelay.config.model import PluginCall, PoolConfig, UpstreamConfig
+from wsrelay.config.model import ListenerConfig, PluginCall, PoolConfig, UpstreamConfig
+from wsrelay.relay.listener_tls import listener_tls
 from wsrelay.relay.pump import Side
-from wsrelay.relay.tls import listener_tls, upstream_tls
+from wsrelay.relay.tls import upstream_tls
 
 BOTH = tuple(Side)
 ShakeHands = Callable[[bool, Callable[[bytes], None], Callable[[], bytes]], Any]
@@ -192,7 +193,7 @@ class SecureGround(NativeGround):
 
     def __init__(self, clock: Clock, *rest: Any) -> None:
         super().__init__(clock, *rest)
-        listener = listener_tls(pair().certificate, pair().key, "1.2")
+        listener = listener_tls(ListenerConfig("l", "tcp:1", pair().certificate, pair().key))
         upstream = UpstreamConfig("a", "wss://127.0.0.1:9000")
         pool = PoolConfig(
             "pool", (upstream,), PluginCall("first"), tls_ca=authority().certificate()

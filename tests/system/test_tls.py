@@ -13,7 +13,7 @@ import pytest
 from attrs import frozen
 
 from tests.peers.certificates import Authority, KeyPair, names_of
-from tests.support import RelayProcess, started_relay
+from tests.support import RelayProcess, event_in, started_relay
 from tests.system.secure import accept_tls, connect_tls
 from tests.system.support import (
     BINARY,
@@ -187,11 +187,94 @@ def test_tls_1_2_is_accepted_by_default_and_refused_by_min_tls(
     assert client.sock.version() == "TLSv1.3"  # type: ignore[attr-defined]
 
 
-def test_a_plain_request_on_the_tls_port_is_closed(stage: Stage) -> None:
+PLAIN = [
+    handshake(),
+    b"GET / HTTP/1.1\r\nHost: r.test\r\n\r\n",
+    b"HEAD / HTTP/1.0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: r.test\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: r.test\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000,
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", PLAIN, ids=lambda data: data.split()[0].decode())
+def test_a_plain_request_on_the_tls_port_is_told_so(stage: Stage, request_: bytes) -> None:
+    start = len(stage.relay.log().splitlines())
     client = stage.connect("tls")
-    client.send(handshake())
-    assert b"101" not in client.read_what_comes()
+    client.send(request_)
+    client.shut()
+    answer = read_answer(client)
+    check_own_answer(answer, 400)
+    assert b"speaks TLS" in answer.body
+    assert b"https:// or wss://" in answer.body
+    _, event = stage.relay.wait_for_event(start, event="refused", listener="tls")
+    assert event["status"] == 400
+    assert event["reason"] == "plain request on a TLS listener"
+    assert event["client"].startswith("127.0.0.1:")
     assert stage.upstream.is_alone()
+    fence(stage)
+    events = [event_in(line) for line in stage.relay.log().splitlines()[start:]]
+    assert sum(each.get("event") == "refused" for each in events) == 2
+
+
+def fence(stage: Stage) -> None:
+    """Have another client refused, so that whatever is logged late of the last one is there."""
+    client = stage.connect("tls13")
+    client.send(b"\0" * 20)
+    client.wait_until_gone()
+    stage.relay.wait_for_event(event="refused", client=client_name(client))
+
+
+def client_name(client: Wire) -> str:
+    host, port = client.sock.getsockname()
+    return f"{host}:{port}"
+
+
+def test_a_plain_request_that_comes_byte_by_byte_is_told_so(stage: Stage) -> None:
+    client = stage.connect("tls")
+    client.send_slowly(b"OPTIONS ")
+    check_own_answer(read_answer(client), 400)
+
+
+@pytest.mark.peers
+def test_a_plain_client_that_never_ends_its_half_is_ended(stage: Stage) -> None:
+    before = fd_count(stage.relay.pid)
+    client = stage.connect("tls")
+    client.send(b"GET / HTTP/1.1\r\n\r\n")
+    check_own_answer(read_answer(client), 400)
+    with contextlib.suppress(OSError):  # until it is not taken any more
+        while True:
+            client.send(b"x" * 65536)
+    wait_until(lambda: fd_count(stage.relay.pid) <= before, "the end of the connection")
+
+
+GARBAGE = [b"\0" * 100, b"get / http/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"X" * 100, bytes(range(200))]
+
+
+@pytest.mark.parametrize("data", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_on_the_tls_port_is_ended_without_words(stage: Stage, data: bytes) -> None:
+    client = stage.connect("tls")
+    client.send(data)
+    assert b"HTTP" not in client.read_what_comes()
+    _, event = stage.relay.wait_for_event(event="refused", client=client_name(client))
+    assert event["reason"].startswith("TLS failed: ")
+
+
+@pytest.mark.peers
+def test_half_a_method_on_the_tls_port_ends_after_the_handshake_timeout(stage: Stage) -> None:
+    client = stage.connect("tls")
+    client.send(b"GET")
+    assert client.read_what_comes() == b""
+    stage.relay.wait_for_event(event="refused", status=408, client=client_name(client))
+
+
+def test_whoever_leaves_the_tls_port_in_the_midst_of_a_method_is_forgotten(stage: Stage) -> None:
+    before = fd_count(stage.relay.pid)
+    for data in (b"", b"GE", b"\x16\x03"):
+        client = stage.connect("tls")
+        client.send(data)
+        client.close()
+    wait_until(lambda: fd_count(stage.relay.pid) <= before, "the end of all")
 
 
 def test_a_tls_hello_on_the_plain_port_is_refused(stage: Stage, papers: Papers) -> None:
@@ -205,10 +288,12 @@ def test_a_tls_hello_on_the_plain_port_is_refused(stage: Stage, papers: Papers) 
 
 def test_a_failed_tls_handshake_is_in_the_access_log(stage: Stage) -> None:
     client = stage.connect("tls")
-    client.send(b"GET / HTTP/1.1\r\nHost: r.test\r\n\r\n")
+    client.send(b"\x16\x04" + b"x" * 100)
     client.read_what_comes()
-    _, event = stage.relay.wait_for_event(event="refused", listener="tls", status=400)
-    assert event["reason"] == "TLS failed: http request."
+    _, event = stage.relay.wait_for_event(event="refused", client=client_name(client))
+    assert event["status"] == 400
+    assert event["listener"] == "tls"
+    assert event["reason"] == "TLS failed: wrong version number."
 
 
 @pytest.mark.peers

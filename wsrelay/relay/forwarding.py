@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from wsrelay.config.model import RouteConfig, UpstreamConfig
+from wsrelay.relay.tls_transport import certificate_of
 from wsrelay.wire.address import client_address, is_trusted, request_id
 from wsrelay.wire.forward import Forwarded, upstream_head
 from wsrelay.wire.request import Request
@@ -30,6 +31,9 @@ def who_is(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
     port = b"%d" % number if number is not None else None
     real_ip = address.encode() or None
     known = Forwarded(chain, proto, request.host_header, port, real_ip, trusted=False)
+    if client.listener.config.client_certificate != "off":
+        verify, subject = certificate_of(client.transport)
+        known = evolve(known, client_verify=verify, client_subject=subject)
     return (_as_told(known, request) if is_trusted(peer, trusted) else known), address
 
 

@@ -51,7 +51,9 @@ _SET_BY_RELAY = frozenset(
         b"x-request-id",
     }
 )
-_FROM_STRANGER = _SET_BY_RELAY | {b"forwarded"}
+_ABOUT_CERTIFICATE = frozenset({b"x-ssl-client-s-dn", b"x-ssl-client-verify"})
+_WITH_CERTIFICATE = _SET_BY_RELAY | _ABOUT_CERTIFICATE
+_FROM_STRANGER = _WITH_CERTIFICATE | {b"forwarded"}
 _LENGTH = frozenset({b"content-length"})
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
@@ -72,7 +74,14 @@ class Forwarded:
     real_ip: bytes | None
     """X-Real-IP: the client's address."""
     trusted: bool
-    """Whether the peer is a trusted proxy, whose Forwarded (RFC 7239) passes."""
+    """
+    Whether the peer is a trusted proxy, whose Forwarded (RFC 7239) passes, and what it says
+    of the client's certificate, unless the relay asks for that itself.
+    """
+    client_verify: bytes | None = None
+    """X-SSL-Client-Verify: ``SUCCESS`` or ``NONE``; None: clients are not asked here."""
+    client_subject: bytes | None = None
+    """X-SSL-Client-S-DN: whose certificate it is; see `wsrelay.relay.subject`."""
 
 
 def upstream_head(
@@ -103,7 +112,7 @@ def upstream_head(
     """
     added = _forwarded_fields(forwarded, request_id)
     own = {b"host": host, **(_UPGRADE if upgrades else _framing(request))}
-    dropped = _dropped(request.headers, _SET_BY_RELAY if forwarded.trusted else _FROM_STRANGER)
+    dropped = _dropped(request.headers, _not_believed(forwarded))
     if request.version == "1.0":  # it knows nothing of either, RFC 9110 section 10.1.1
         dropped |= {b"expect"}
         if not request.host_header:
@@ -122,6 +131,13 @@ def upstream_head(
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, target, b"".join(fields), _lines(added))
 
 
+def _not_believed(forwarded: Forwarded) -> frozenset[bytes]:
+    """Return the lower-case names of what a client may not say itself."""
+    if not forwarded.trusted:
+        return _FROM_STRANGER
+    return _SET_BY_RELAY if forwarded.client_verify is None else _WITH_CERTIFICATE
+
+
 def _forwarded_fields(forwarded: Forwarded, request_id: bytes) -> list[tuple[bytes, bytes]]:
     fields = (
         (b"X-Forwarded-For", forwarded.for_),
@@ -130,6 +146,8 @@ def _forwarded_fields(forwarded: Forwarded, request_id: bytes) -> list[tuple[byt
         (b"X-Forwarded-Port", forwarded.port),
         (b"X-Real-IP", forwarded.real_ip),
         (b"X-Request-ID", request_id),
+        (b"X-SSL-Client-Verify", forwarded.client_verify),
+        (b"X-SSL-Client-S-DN", forwarded.client_subject),
     )
     return [(name, value) for name, value in fields if value is not None]
 
