@@ -9,10 +9,13 @@ from pathlib import Path
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 DAY = datetime.timedelta(days=1)
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 @frozen
@@ -41,7 +44,7 @@ class Authority:
     def certificate(self) -> Path:
         """Write the authority's own certificate and return its path."""
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-        builder = _builder(self.name, self.name, self._key.public_key())
+        builder = _builder(_common_name(self.name), self.name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         builder = builder.add_extension(usage, True)
         return self._write(f"{self.name}.pem", builder)
@@ -52,16 +55,38 @@ class Authority:
 
     def issue_with(self, name: str, *extensions: x509.ExtensionType) -> KeyPair:
         """Issue a certificate with the common *name* and these *extensions*, right or wrong."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(name, self.name, key.public_key())
+        return self.issue_to(_common_name(name), *extensions, stem=f"{self.name}-{name}")
+
+    def issue_for(
+        self,
+        *names: str,
+        stem: str,
+        until: datetime.timedelta = DAY,
+        key: PrivateKey | None = None,
+    ) -> KeyPair:
+        """Issue a certificate for several hosts, in *stem*.pem, which is good *until* then."""
+        san = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        return self.issue_to(_common_name(stem), san, stem=stem, until=until, key=key)
+
+    def issue_to(
+        self,
+        subject: x509.Name,
+        *extensions: x509.ExtensionType,
+        stem: str,
+        until: datetime.timedelta = DAY,
+        key: PrivateKey | None = None,
+    ) -> KeyPair:
+        """Issue a certificate to somebody with any name, in *stem*.pem."""
+        private = key or ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(subject, self.name, private.public_key(), until)
         for extension in extensions:
             builder = builder.add_extension(extension, False)
-        stem = f"{self.name}-{name}"
-        return KeyPair(self._write(f"{stem}.pem", builder), self._write_key(f"{stem}.key", key))
+        pem = self._write(f"{stem}.pem", builder)
+        return KeyPair(pem, self._write_key(f"{stem}.key", private))
 
     def issue_itself(self, *names: str) -> KeyPair:
         """Issue a certificate for these hosts or addresses that its own key has signed."""
-        builder = _builder(self.name, self.name, self._key.public_key())
+        builder = _builder(_common_name(self.name), self.name, self._key.public_key())
         if names:
             san = x509.SubjectAlternativeName([_general_name(name) for name in names])
             builder = builder.add_extension(san, False)
@@ -69,7 +94,7 @@ class Authority:
         certificate = self._write(f"{stem}.pem", builder)
         return KeyPair(certificate, self._write_key(f"{stem}.key", self._key))
 
-    def _write_key(self, file: str, key: ec.EllipticCurvePrivateKey) -> Path:
+    def _write_key(self, file: str, key: PrivateKey) -> Path:
         path = self.directory / file
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return path
@@ -90,16 +115,18 @@ def names_of(*names: bytes) -> x509.ExtensionType:
     return x509.UnrecognizedExtension(x509.oid.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: str, key: PublicKey, until: datetime.timedelta = DAY
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(_common_name(subject))
+        .subject_name(subject)
         .issuer_name(_common_name(issuer))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
+        .not_valid_before(now - 3 * DAY)
+        .not_valid_after(now + until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
     )
 

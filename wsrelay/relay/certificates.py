@@ -167,7 +167,7 @@ def names_and_notes(
             twice.setdefault((winner.label, other.label), []).append(name)
         notes += _notes_on(identity, default, now)
     notes += [
-        f"{', '.join(names)}: {winner} is used, not {loser}, as it is valid longer"
+        f"{', '.join(names)}: {winner} is used, not {loser}, which is not valid for longer"
         for (winner, loser), names in twice.items()
     ]
     return table, notes
