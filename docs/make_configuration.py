@@ -40,10 +40,12 @@ An endpoint is a Twisted server endpoint string:
     every IPv6 address, and on Linux the IPv4 ones, too; colons are escaped
 
 ``unix:/run/wsrelay.sock:mode=660``
-    a unix socket
+    a unix socket, and the mode of its file; without one, 666, everybody on this machine may
+    connect.  The file of a relay that was killed is taken over
 
 ``systemd:domain=INET:index=0``
-    a socket that systemd passed on
+    a socket that systemd passed on: ``INET``, ``INET6`` or ``UNIX``, by its number or, as in
+    ``systemd:domain=INET:name=web``, by its name (``FileDescriptorName``)
 
 TLS is the listener's business, whatever the endpoint::
 
@@ -51,6 +53,18 @@ TLS is the listener's business, whatever the endpoint::
     endpoint = tcp:443
     certificate = chat.pem
     key = chat.key
+
+Who is in front of a listener and may say who the client is stands in ``trusted_proxies``;
+from others ``X-Forwarded-…`` is replaced, and a PROXY header not taken::
+
+    [listener:behind-haproxy]
+    endpoint = tcp:8080
+    proxy_protocol = yes
+    trusted_proxies = 10.0.0.5
+
+    [listener:behind-nginx]
+    endpoint = unix:/run/wsrelay/nginx.sock:mode=660
+    trusted_proxies = unix:
 """
 
 BALANCERS = """\

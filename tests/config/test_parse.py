@@ -71,6 +71,7 @@ def test_every_option_that_works_arrives() -> None:
         min_tls = 1.3
         trusted_proxies = 10.0.0.0/8
             ::1
+            unix:
         handshake_timeout = 3s
         max_header_size = 8KiB
         backlog = 5
@@ -124,7 +125,7 @@ def test_every_option_that_works_arrives() -> None:
                 certificate=FOLDER / "tls/web.pem",
                 key=Path("/keys/web.pem"),
                 min_tls="1.3",
-                trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
+                trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1"), "unix:"),
                 handshake_timeout=3.0,
                 max_header_size=8192,
                 backlog=5,
@@ -289,7 +290,31 @@ ONE_ERROR = [
         2,
         "client_certificate: there is no TLS here",
     ),
-    (with_option("listener:web", "proxy_protocol = yes"), 2, "nobody is trusted to send it"),
+    (
+        with_option("listener:web", "proxy_protocol = yes"),
+        2,
+        "nobody is trusted to send it; add trusted_proxies = NETWORK",
+    ),
+    (
+        with_option("listener:web", "proxy_protocol = yes\ntrusted_proxies = unix:"),
+        2,
+        "nobody is trusted to send it; add trusted_proxies = NETWORK",
+    ),
+    *(
+        (
+            with_option(
+                "listener:web", "proxy_protocol = yes\ntrusted_proxies = 10.0.0.0/8"
+            ).replace("tcp:8080", endpoint),
+            2,
+            "nobody is trusted to send it; add trusted_proxies = unix:",
+        )
+        for endpoint in ("unix:/run/r.sock", "systemd:domain=UNIX:index=0")
+    ),
+    (
+        with_option("listener:web", "trusted_proxies = unix"),
+        2,
+        "'unix' is not a network; expected one like 10.0.0.0/8 or 2001:db8::/32, or unix:",
+    ),
     (with_option("route:chat", "static = /www"), 4, "static: pool serves this route already"),
     (with_option("route:chat", "redirect = https://a"), 4, "redirect: pool serves this route"),
     (WHOLE.replace("pool = chat", "static = /w\nhttp = no"), 5, "there is nothing but plain HTTP"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrelay.wire.address import client_address, is_trusted, request_id
+from wsrelay.wire.address import UNIX, client_address, is_trusted, request_id
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -61,6 +61,29 @@ def test_the_chain_is_walked_from_its_trusted_end(
 
 def test_a_unix_socket_has_no_address() -> None:
     assert client_address(None, ["192.0.2.1"], TRUSTED) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "address", "chain"),
+    [
+        ([], "", None),
+        ([""], "", None),
+        (["192.0.2.1"], "192.0.2.1", b"192.0.2.1"),
+        (["203.0.113.5, 192.0.2.1"], "192.0.2.1", b"203.0.113.5, 192.0.2.1"),
+        (["192.0.2.1", "10.0.0.2"], "192.0.2.1", b"192.0.2.1, 10.0.0.2"),
+        (["192.0.2.1, unknown"], "", b"192.0.2.1, unknown"),
+    ],
+)
+def test_who_is_trusted_on_a_unix_socket_tells_of_clients_and_adds_nobody(
+    forwarded_for: list[str], address: str, chain: bytes | None
+) -> None:
+    assert client_address(None, forwarded_for, (*TRUSTED, UNIX)) == (address, chain)
+
+
+def test_to_trust_unix_sockets_is_to_trust_no_address() -> None:
+    assert client_address("192.0.2.1", ["198.51.100.9"], (UNIX,)) == ("192.0.2.1", b"192.0.2.1")
+    assert not is_trusted("192.0.2.1", (UNIX,))
+    assert is_trusted(None, (UNIX,))
 
 
 @pytest.mark.parametrize(

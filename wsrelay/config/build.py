@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,21 @@ def build_listener(block: Block, job: Job) -> ListenerConfig | None:
         **{"name": block.name} | _picked(block, ListenerConfig) | _key(block, "", job)
     )
     _check_client_certificates(listener, block, job)
-    if listener.proxy_protocol and not listener.trusted_proxies:
-        job.report(
-            block.at("proxy_protocol"),
-            "nobody is trusted to send it; add trusted_proxies = NETWORK",
-        )
+    if listener.proxy_protocol:
+        _check_who_is_trusted(listener, block, job)
     if listener.is_secure and bool(listener.certificate) == bool(listener.key):
         place = block.at("certificate" if listener.certificate else "certificates")
         job.ask(place, job.checks.listener_tls, listener)
     return listener
+
+
+def _check_who_is_trusted(listener: ListenerConfig, block: Block, job: Job) -> None:
+    is_unix = re.match("unix:|systemd:.*domain=UNIX", listener.endpoint)
+    believed = [each for each in listener.trusted_proxies if (each == "unix:") == bool(is_unix)]
+    if not believed:
+        wanted = "unix:" if is_unix else "NETWORK"
+        what = f"nobody is trusted to send it; add trusted_proxies = {wanted}"
+        job.report(block.at("proxy_protocol"), what)
 
 
 def _check_client_certificates(listener: ListenerConfig, block: Block, job: Job) -> None:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 Network = IPv4Network | IPv6Network
+Trusted = Network | Literal["unix:"]
+"""A trusted proxy: in a network, or whoever connects through a unix socket."""
 
 
 class EndpointText(str):
@@ -66,7 +68,7 @@ class ListenerConfig:
     client_certificate: Literal["off", "optional", "required"] = "off"
     min_tls: Literal["1.2", "1.3"] = "1.2"
     proxy_protocol: bool = False
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Trusted, ...] = ()
     handshake_timeout: float = 10.0
     max_header_size: int = 16 * 1024
     backlog: int = 1024

@@ -89,9 +89,10 @@ LISTENER = [
     ),
     Option(
         "trusted_proxies",
-        network,
+        word_or("unix:", network, "unix:"),
         "none",
-        "networks whose X-Forwarded-… and PROXY headers are believed",
+        "networks whose X-Forwarded-… and PROXY headers are believed;"
+        " unix: for whoever connects through a unix socket",
         many=True,
     ),
     Option("handshake_timeout", duration, "10s", "for the client's request, TLS included"),

@@ -11,11 +11,17 @@ from ipaddress import (
     IPv6Network,
     ip_address,
 )
+from typing import Final, Literal
 
-__all__ = ["client_address", "is_trusted", "request_id"]
+__all__ = ["UNIX", "client_address", "is_trusted", "request_id"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Trusted = Sequence[Network | Literal["unix:"]]
+"""Who is believed: proxies in these networks, and `UNIX`."""
+
+UNIX: Final = "unix:"
+"""Among those who are trusted: whoever connects through a unix socket."""
 
 _ELEMENT = re.compile(
     r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?"  # [::1] [::1]:80
@@ -26,7 +32,7 @@ _REQUEST_ID = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,128}")
 
 
 def client_address(
-    peer: str | None, forwarded_for: Sequence[str], trusted: Sequence[Network]
+    peer: str | None, forwarded_for: Sequence[str], trusted: Trusted
 ) -> tuple[str, bytes | None]:
     """
     Tell the client's address, and the X-Forwarded-For for the upstream.
@@ -37,19 +43,19 @@ def client_address(
 
     :param peer: the address of the connection's other end; None on a unix socket.
     :param forwarded_for: the values of the request's X-Forwarded-For, one a field.
-    :param trusted: networks of trusted proxies.
-    :returns: the address, empty on a unix socket; and the chain, None on a unix
-        socket.  IPv4 that is mapped into IPv6 is written as IPv4.
+    :param trusted: those who are believed.
+    :returns: the address, and the chain.  IPv4 that is mapped into IPv6 is written as IPv4.
+        A unix socket adds nothing: if nobody is told of, they are empty and None.
     """
-    if peer is None:
+    if peer is None and UNIX not in trusted:
         return "", None
-    if not trusted and ":" not in peer:  # nothing to decide, and written as it should be
-        return peer, peer.encode("ascii")
-    address = _peer_address(peer)
-    written = str(address)
-    if not _is_in(address, trusted):
+    if peer is not None and not trusted and ":" not in peer:
+        return peer, peer.encode("ascii")  # nothing to decide, and written as it should be
+    address = None if peer is None else _peer_address(peer)
+    written = "" if address is None else str(address)
+    if address is not None and not _is_in(address, trusted):
         return written, written.encode("ascii")
-    chain = ", ".join([value for value in forwarded_for if value] + [written])
+    chain = ", ".join([value for value in (*forwarded_for, written) if value])
     for element in reversed(",".join(forwarded_for).split(",")):
         before = _element_address(element.strip(" \t"))
         if before is None:
@@ -57,12 +63,14 @@ def client_address(
         address = before
         if not _is_in(address, trusted):
             break
-    return str(address), chain.encode("latin-1")
+    return str(address or ""), chain.encode("latin-1") or None
 
 
-def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
-    """Return whether *peer* is a proxy in one of the networks *trusted*; None never is."""
-    return bool(trusted) and peer is not None and _is_in(_peer_address(peer), trusted)
+def is_trusted(peer: str | None, trusted: Trusted) -> bool:
+    """Return whether *peer* is one of those who are *trusted*; None is on a unix socket."""
+    if peer is None:
+        return UNIX in trusted
+    return bool(trusted) and _is_in(_peer_address(peer), trusted)
 
 
 def request_id(value: str, new: str) -> str:
@@ -96,5 +104,5 @@ def _unmapped(address: Address) -> Address:
     return address
 
 
-def _is_in(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)
+def _is_in(address: Address, trusted: Trusted) -> bool:
+    return any(address in each for each in trusted if not isinstance(each, str))
