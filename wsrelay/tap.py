@@ -122,9 +122,10 @@ class TwistdRelayService(RelayService):
 
     @override
     def startService(self) -> None:
-        super().startService()
-        # The reactor sets its own handlers when it starts, after the services.
+        # The reactor sets its own handlers when it starts, after the services.  Asked for
+        # first, so that the signal is heard when the log says that the relay is up.
         self._reactor.callWhenRunning(self._hear, (signal.SIGHUP,), self._hang_up)
+        super().startService()
 
     @override
     def stopService(self) -> Deferred[Any]:
