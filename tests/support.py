@@ -271,20 +271,23 @@ class RelayProcess(Process):
     :ivar file: its relay.ini.
     """
 
-    def __init__(self, config_text: str, directory: Path) -> None:
+    def __init__(
+        self, config_text: str, directory: Path, launcher: Sequence[str | Path] = ()
+    ) -> None:
         """
         Start the relay; it is not ready yet: see `started_relay`.
 
         :param config_text: a whole relay.ini in which each ``tcp:0`` stands for
             a free port.  Let its endpoints say ``interface=127.0.0.1``.
         :param directory: where relay.ini is written and the relay runs.
+        :param launcher: the command that becomes the relay, in front of the relay's own.
         """
         self.ports: dict[str, int] = {}
         self.file = directory / "relay.ini"
         self.write(config_text)
         twistd = Path(sys.executable).with_name("twistd")
         options = ["-n", "--pidfile=", "wsrelay", "--config", "relay.ini"]
-        super().__init__([twistd, *options], cwd=directory)
+        super().__init__([*launcher, twistd, *options], cwd=directory)
 
     @property
     def url(self) -> str:
@@ -324,7 +327,9 @@ class RelayProcess(Process):
 
 
 @contextlib.contextmanager
-def started_relay(config_text: str, directory: Path) -> Iterator[RelayProcess]:
+def started_relay(
+    config_text: str, directory: Path, launcher: Sequence[str | Path] = ()
+) -> Iterator[RelayProcess]:
     """
     Run a relay that is ready (see `RelayProcess`) for as long as the context lasts.
 
@@ -332,7 +337,7 @@ def started_relay(config_text: str, directory: Path) -> Iterator[RelayProcess]:
     Another process may take a free port before the relay does; then other ports are tried.
     """
     for last in (False, False, True):
-        with RelayProcess(config_text, directory) as relay:
+        with RelayProcess(config_text, directory, launcher) as relay:
             try:
                 relay.wait_until_ready()
             except ProcessFailedError:

@@ -24,13 +24,15 @@ CHECKS = make_checks()
         "unix:/run/r.sock:mode=660",
         f"unix:/{'é' * 53}",
         f"unix:mode=600:address=/{'x' * 106}",
+        "unix:/run/r.sock:mode=0600:backlog=5:lockfile=0",
         "systemd:domain=INET:index=0",
+        "systemd:domain=INET6:index=12",
+        "systemd:domain=UNIX:name=web",
+        "systemd:INET:name=web.socket",
     ],
 )
-def test_a_good_endpoint_is_accepted(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LISTEN_FDS", "0")
-    if not endpoint.startswith("systemd"):
-        CHECKS.endpoint(endpoint)
+def test_a_good_endpoint_is_accepted(endpoint: str) -> None:
+    CHECKS.endpoint(endpoint)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,20 @@ def test_a_good_endpoint_is_accepted(endpoint: str, monkeypatch: pytest.MonkeyPa
         (rf"unix:/a\:b/{'x' * 107}", "and this one has 112; choose a shorter one than /a:b/x"),
         ("unix:", "'unix:' has no path; write for example tcp:8080"),
         ("unix:mode=660", "'unix:mode=660' has no path"),
+        ("unix:/r.sock:mode=999", "'mode=999' makes no sense; expected three digits from 0 to 7"),
+        ("unix:/r.sock:mode=rw", "'mode=rw' makes no sense"),
+        ("unix:/r.sock:mode=", "'mode=' makes no sense"),
+        ("unix:/r.sock:mode=4660", "'mode=4660' makes no sense"),
+        ("unix:mode=66:address=/r.sock", "'mode=66' makes no sense"),
+        ("unix:/r.sock:backlog=x", "'backlog=x' makes no sense; expected a number"),
+        ("unix:/r.sock:lockfile=no", "'lockfile=no' makes no sense; expected 0 or 1"),
+        ("unix:/r.sock:owner=www", "'owner=www' is not understood; expected mode=660"),
+        ("unix:/r.sock:660", "'660' is not understood; expected mode=660"),
+        ("systemd:index=0", "is not understood; write systemd:domain=INET:index=0, with INET"),
+        ("systemd:domain=INET", "'systemd:domain=INET' is not understood"),
+        ("systemd:domain=INET:index=-1", "is not understood"),
+        ("systemd:domain=INET:index=0:name=a", "is not understood"),
+        ("systemd:domain=TCP:index=0", "with INET, INET6 or UNIX"),
     ],
 )
 def test_a_bad_endpoint_is_refused_with_what_to_write(endpoint: str, words: str) -> None:

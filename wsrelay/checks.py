@@ -22,6 +22,20 @@ from wsrelay.relay.tls import upstream_tls
 
 EXAMPLES: Final = "write for example tcp:8080, tcp:8080:interface=127.0.0.1 or unix:/run/r.sock"
 
+_UNIX_WORDS: Final = {
+    "address": r".+",
+    "mode": r"0?[0-7]{3}",
+    "backlog": r"[0-9]{1,6}",
+    "lockfile": r"[01]",
+}
+_UNIX_HELP: Final = {
+    "address": EXAMPLES,
+    "mode": "expected three digits from 0 to 7, as chmod has them: mode=660",
+    "backlog": "expected a number, as in backlog=100",
+    "lockfile": "expected 0 or 1",
+}
+_SYSTEMD: Final = r"systemd:(?:domain=)?(?:INET6?|UNIX):(?:index=[0-9]{1,4}|name=[^:=]+)"
+
 
 def make_checks() -> Checks:
     """Make the checks for `wsrelay.config.load`; the reactor is installed by this."""
@@ -44,6 +58,9 @@ def _check_endpoint(description: str) -> None:
     whole: Any = reactor
     _check_tcp(description)
     _check_unix(description)
+    if description.startswith("systemd:"):
+        _check_systemd(description)
+        return
     try:
         serverFromString(whole, description)
     except Exception as error:  # a parser of a plugin may raise anything
@@ -84,6 +101,23 @@ def _check_unix(description: str) -> None:
     except ValueError:
         raise ValueError(f"'{description}' has no path; {EXAMPLES}") from None
     socket_path(path)
+    for index, word in enumerate(re.split(r"(?<!\\):", description)[1:]):
+        name, equals, value = word.partition("=")
+        if index == 0 and not equals:
+            continue  # the path
+        if name not in _UNIX_WORDS:
+            raise ValueError(f"'{word}' is not understood; expected mode=660, say")
+        if not re.fullmatch(_UNIX_WORDS[name], value):
+            raise ValueError(f"'{word}' makes no sense; {_UNIX_HELP[name]}")
+
+
+def _check_systemd(description: str) -> None:
+    """Look at the words: which sockets there are is known only where systemd starts wsrelay."""
+    if not re.fullmatch(_SYSTEMD, description):
+        raise ValueError(
+            f"'{description}' is not understood; write systemd:domain=INET:index=0, with INET,"
+            " INET6 or UNIX, and index=NUMBER or name=NAME"
+        )
 
 
 def _check_interface(address: str, kind: str) -> None:

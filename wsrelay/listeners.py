@@ -8,7 +8,6 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from wsrelay.config.model import ListenerConfig
@@ -19,6 +18,7 @@ from wsrelay.relay.listener_tls import ListenerTLS, listener_tls
 from wsrelay.relay.reconfigure import differences
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls_transport import tls_factory
+from wsrelay.sockets import endpoint_from
 
 __all__ = ["Contexts", "Listeners", "contexts_of"]
 
@@ -80,7 +80,7 @@ class Listeners(MultiService):
         """Make the socket of a listener; it binds when its service starts."""
         listener = self.relay.make_listener(config)
         factory = self._factory(listener, contexts)
-        endpoint = serverFromString(self.reactor, _with_backlog(config))
+        endpoint = endpoint_from(self.reactor, config.endpoint, config.backlog)
         service = ListenerService(f"listener {config.name}", endpoint, factory)
         self._sockets[config.endpoint] = _Socket(config, listener, service, contexts[config.name])
         service.setServiceParent(self)
@@ -192,11 +192,3 @@ class Listeners(MultiService):
             log.warn("listener {name}: {note}", name=listener.config.name, note=note)
         factory: IProtocolFactory = tls_factory(tls, listener, self.reactor)
         return factory
-
-
-def _with_backlog(config: ListenerConfig) -> str:
-    """Add ``backlog`` to an endpoint string that takes one and does not say it."""
-    kind = config.endpoint.partition(":")[0]
-    if kind in ("tcp", "tcp6", "unix") and ":backlog=" not in config.endpoint:
-        return f"{config.endpoint}:backlog={config.backlog}"
-    return config.endpoint

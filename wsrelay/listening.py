@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from attrs import define
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -147,7 +148,11 @@ class ListenerService(Service):
 def _why_not(error: Any) -> str:
     if isinstance(error, CannotListenError):
         why = getattr(error.socketError, "strerror", None) or error.socketError
-        return f"listen on {error.interface or '*'}:{error.port}: {why}"
+        if not isinstance(error.port, bytes):
+            return f"listen on {error.interface or '*'}:{error.port}: {why}"
+        if why == "Cannot acquire lock":
+            why = "its .lock belongs to a process that runs"
+        return f"listen on unix:{os.fsdecode(error.port)}: {why}"
     return f"listen: {error}"
 
 
@@ -155,4 +160,6 @@ def _address(port: IListeningPort) -> str:
     host = port.getHost()
     if isinstance(host, IPv4Address):
         return f"{host.host}:{host.port}"
+    if isinstance(host, UNIXAddress):
+        return f"unix:{os.fsdecode(host.name or b'')}"
     return f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else str(host)

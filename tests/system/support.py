@@ -345,6 +345,27 @@ def end_normally(client: Wire, upstream: Wire) -> None:
     upstream.close()
 
 
+def converse(client: Wire, upstream: RawUpstream, *more: bytes) -> list[bytes]:
+    """
+    Have a session, and return the lines of the request that the upstream got.
+
+    :param more: lines of the client's request.
+    """
+    client.send(handshake(b"/", *more, host=b"r.test"))
+    other = upstream.accept()
+    head = other.read_head().split(b"\r\n")
+    other.send(switching())
+    assert client.read_head().startswith(b"HTTP/1.1 101 ")
+    client.send(masked(TEXT, b"hello"))
+    assert read_data(other).payload == b"hello"
+    other.send(frame(TEXT, b"welcome"))
+    assert read_data(client).payload == b"welcome"
+    end_normally(client, other)
+    client.close()
+    other.close()
+    return head
+
+
 def answer_close(client: Wire, upstream: Wire, code: int = 1012, reason: bytes = b"") -> None:
     """Take the relay's close on both legs, which gives a *reason* if one is wanted; answer it."""
     for wire in (client, upstream):

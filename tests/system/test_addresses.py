@@ -11,17 +11,12 @@ import pytest
 
 from tests.support import RelayProcess, free_port, started_relay
 from tests.system.support import (
-    TEXT,
     RawUpstream,
     Stage,
     Wire,
-    end_normally,
-    frame,
+    converse,
     handshake,
-    masked,
     read_answer,
-    read_data,
-    switching,
     wait_until,
 )
 
@@ -47,23 +42,6 @@ def started(endpoint: str, url: str, folder: Path, more: str = "") -> Iterator[R
     with started_relay(text, folder) as relay:
         relay.wait_for_line(lambda line: "is up" in line)
         yield relay
-
-
-def converse(client: Wire, upstream: RawUpstream) -> list[bytes]:
-    """Have a session, and return the lines of the request that the upstream got."""
-    client.send(handshake(b"/", host=b"r.test"))
-    other = upstream.accept()
-    head = other.read_head().split(b"\r\n")
-    other.send(switching())
-    assert client.read_head().startswith(b"HTTP/1.1 101 ")
-    client.send(masked(TEXT, b"hello"))
-    assert read_data(other).payload == b"hello"
-    other.send(frame(TEXT, b"welcome"))
-    assert read_data(client).payload == b"welcome"
-    end_normally(client, other)
-    client.close()
-    other.close()
-    return head
 
 
 def test_a_unix_listener_in_the_folder_of_the_file(upstream: RawUpstream, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
@@ -14,6 +13,7 @@ from wsrelay.admin.control import Control
 from wsrelay.admin.site import AdminSite, make_admin_site
 from wsrelay.endpoints import is_local
 from wsrelay.listening import ListenerService
+from wsrelay.sockets import endpoint_from
 
 __all__ = ["AdminService"]
 
@@ -41,7 +41,7 @@ class AdminService(ListenerService):
         self._reactor = reactor
         self._leaving: dict[AdminSite, IDelayedCall] = {}
         self.site = self._make_site(token=token)
-        super().__init__("the admin endpoint", serverFromString(reactor, endpoint), self.site.door)
+        super().__init__("the admin endpoint", endpoint_from(reactor, endpoint), self.site.door)
 
     def set_token(self, token: str | None) -> bool:
         """
