@@ -15,6 +15,7 @@ from wsrelay.listening import CannotStartError, ListenerService
 from wsrelay.log import Logger
 from wsrelay.relay.client import Listener
 from wsrelay.relay.listener_tls import ListenerTLS, listener_tls
+from wsrelay.relay.proxied import HeaderFirst
 from wsrelay.relay.reconfigure import differences
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls_transport import tls_factory
@@ -186,9 +187,11 @@ class Listeners(MultiService):
 
     def _factory(self, listener: Listener, contexts: Contexts) -> IProtocolFactory:
         tls = contexts[listener.config.name]
-        if tls is None:
-            return listener
-        for note in tls.notes:
-            log.warn("listener {name}: {note}", name=listener.config.name, note=note)
-        factory: IProtocolFactory = tls_factory(tls, listener, self.reactor)
-        return factory
+        factory: Any = listener
+        if tls is not None:
+            for note in tls.notes:
+                log.warn("listener {name}: {note}", name=listener.config.name, note=note)
+            factory = tls_factory(tls, listener, self.reactor)
+        if listener.config.proxy_protocol:  # the header stands before TLS
+            factory = HeaderFirst(listener, factory)
+        return factory  # type: ignore[no-any-return]

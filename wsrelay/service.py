@@ -179,6 +179,8 @@ class RelayService(MultiService):
 
     def _stopped(self, result: Any) -> Any:
         self.relay.close_idle()
+        for each in list(self.relay.arriving):
+            each.abort()
         for connection in list(self.relay.connections):
             if not connection.is_answered:  # a reset would take the answer away
                 connection.abort()

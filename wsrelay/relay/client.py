@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from OpenSSL.SSL import Error as TLSError
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
@@ -16,6 +15,7 @@ from typing_extensions import override
 from zope.interface import alsoProvides
 
 from wsrelay.config.model import ListenerConfig
+from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.transports import Connection, discard, end_gently, nobody
@@ -75,16 +75,14 @@ class ClientConnection(Connection):
     @property
     def peer(self) -> tuple[str | None, int]:
         """The address and port of the connection's other end; None and 0 on a unix socket."""
-        address = self.address
-        if isinstance(address, IPv4Address | IPv6Address):
-            return address.host, address.port
-        return None, 0
+        return end_of(self.address) or (None, 0)
 
     @property
-    def local_port(self) -> int | None:
-        """The port that the client connected to, or None on a unix socket."""
-        address = self.transport.getHost()
-        return address.port if isinstance(address, IPv4Address | IPv6Address) else None
+    def local(self) -> tuple[str, int] | None:
+        """The address and port that the client connected to, or None on a unix socket."""
+        if isinstance(self.address, ProxiedAddress):
+            return self.address.destination
+        return end_of(self.transport.getHost())
 
     @override
     def connectionMade(self) -> None:

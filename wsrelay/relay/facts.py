@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 REFUSALS: Final = {
     "malformed",
     "header-too-large",
+    "untrusted",
     "too-slow",
     "no-route",
     "plain-http",

@@ -107,7 +107,7 @@ class Prepared:
 
     def _apply_routes(self) -> None:
         # Those who came through a listener that is gone may still be about to ask.
-        held = {each.listener for each in self.relay.connections}
+        held = {each.listener for each in (*self.relay.connections, *self.relay.arriving)}
         for listener in held.union(self.relay.listeners.values()):
             listener.routes = routes_for(listener.config.name, self.config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import define, field
 from twisted.python.failure import Failure
@@ -39,6 +39,15 @@ from wsrelay.wire.response import Response
 log = Logger()
 
 
+class Arriving(Protocol):
+    """A connection that has not sent its PROXY header yet."""
+
+    listener: Listener
+
+    def abort(self) -> None:
+        """End it, because the relay ends."""
+
+
 def nobody_cares(pool: Pool) -> None:
     """Do nothing about a pool that has changed."""
 
@@ -62,6 +71,7 @@ class Relay:
     drains: Drains = field(init=False)
     listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
+    arriving: set[Arriving] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
     exchanges: Exchanges = field(init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)
