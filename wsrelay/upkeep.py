@@ -150,6 +150,7 @@ def _what_checks_need(config: PoolConfig) -> PoolConfig:
     return evolve(
         PoolConfig(config.name),
         health_check=config.health_check,
+        proxy_protocol=config.proxy_protocol,
         tls_verify=config.tls_verify,
         tls_ca=config.tls_ca,
         tls_name=config.tls_name,

@@ -14,6 +14,7 @@ from wsrelay.config.model import HealthCheckConfig, PoolConfig, UpstreamConfig
 from wsrelay.log import Logger
 from wsrelay.relay.transports import discard
 from wsrelay.relay.upstream import Dialer, Problem, UpstreamConnection
+from wsrelay.wire.proxy_protocol import UNKNOWN, encode_header
 from wsrelay.wire.response import Response
 
 log = Logger()
@@ -45,6 +46,7 @@ class Target:
     upstream: UpstreamConfig
     config: HealthCheckConfig
     dialer: Dialer
+    header: bytes = b""
 
     @classmethod
     def make(cls, reactor: Any, upstream: UpstreamConfig, pool: PoolConfig) -> Self:
@@ -56,7 +58,11 @@ class Target:
         config = pool.health_check
         assert config is not None
         dialer = Dialer(reactor, upstream, pool, config.port)
-        return cls(reactor, f"check of {pool.name}/{upstream.name}", upstream, config, dialer)
+        # What is asked on a port of its own is not what clients come to.
+        is_proxied = pool.proxy_protocol != "off" and config.port is None
+        header = encode_header(pool.proxy_protocol, UNKNOWN) if is_proxied else b""
+        id = f"check of {pool.name}/{upstream.name}"
+        return cls(reactor, id, upstream, config, dialer, header)
 
     def request(self, *fields: bytes) -> bytes:
         """Return the head of a GET with these header *fields* besides those of every check."""
@@ -105,7 +111,7 @@ class Check:
     def begin(self) -> None:
         """Dial; it may be decided before this returns."""
         try:
-            self.target.dialer.dial(self.connection)
+            self.target.dialer.dial(self.connection, self.target.header)
         except Exception:
             log.failure("{id}: could not begin", id=self.target.id)
             self.fail("could not be dialled; the log has more")

@@ -56,9 +56,14 @@ def patience_of(response: Response) -> float:
 
 @define(eq=False)
 class IdleConnections:
-    """The idle connections to one upstream; the one that was used last is used first."""
+    """
+    The idle connections to one upstream; the one that was used last is used first.
+
+    :param most: how many are kept at most.
+    """
 
     reactor: Any
+    _most: int = MOST
     _waiting: dict[UpstreamConnection, IDelayedCall] = field(factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -66,7 +71,7 @@ class IdleConnections:
 
     def put(self, connection: UpstreamConnection, seconds: float) -> None:
         """Keep a connection for so long, unless there are enough; its answer is whole."""
-        if len(self._waiting) >= MOST or connection.is_lost:
+        if len(self._waiting) >= self._most or connection.is_lost:
             connection.abandon()
             return
         connection.receive = partial(self._spoke, connection)

@@ -21,6 +21,7 @@ from wsrelay.log import Logger
 from wsrelay.pools.choosing import BalancerFailed, BalancerRefused, NoUpstream, choose
 from wsrelay.pools.pool import Lease, Pool, Upstream
 from wsrelay.pools.queue import Place
+from wsrelay.relay.ends import header_for
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import head_for
 from wsrelay.relay.handshake import Handshake
@@ -260,7 +261,14 @@ class Search:
             self.route.connect_timeout,
             self._answer_timeout,
         )
-        dialer.dial(self._connection)
+        dialer.dial(self._connection, self._proxy_header())
+
+    def _proxy_header(self) -> bytes:
+        version, client = self.pool.config.proxy_protocol, self.client
+        if version == "off":
+            return b""
+        address = (self.forwarded.real_ip or b"").decode()
+        return header_for(version, address, client.peer, client.local)
 
     def upstream_failed(self, problem: Problem) -> None:
         """Try another upstream, unless ``retries`` is used up."""

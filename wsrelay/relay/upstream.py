@@ -16,14 +16,14 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.relay.dialling import connect
-from wsrelay.relay.idle import IdleConnections
+from wsrelay.relay.idle import MOST, IdleConnections
 from wsrelay.relay.reasons import in_words
 from wsrelay.relay.tls import upstream_tls
 from wsrelay.relay.transports import Connection, write_first
@@ -143,6 +143,10 @@ class UpstreamConnection(Connection):
     def dialled(self, cancel: Cancel) -> None:
         """Take what stops the dialling; called by the `Dialer`."""
         self._cancel = cancel
+
+    def begin_with(self, header: bytes) -> None:
+        """Send *header* before everything else; called by the `Dialer`."""
+        self._head = header + self._head
 
     def abandon(self) -> None:
         """Drop the connection, whatever its state; nothing is told any more."""
@@ -265,6 +269,23 @@ class UpstreamConnection(Connection):
             timer.cancel()
 
 
+class _TLS(BufferingTLSTransport):
+    """TLS behind what its factory's `header` says in plain."""
+
+    factory: _TLSFactory
+
+    @override
+    def makeConnection(self, transport: Any) -> None:
+        if self.factory.header:
+            transport.write(self.factory.header)
+        super().makeConnection(transport)
+
+
+class _TLSFactory(TLSMemoryBIOFactory):
+    protocol = _TLS
+    header = b""
+
+
 class Dialer:
     """
     Connects to one upstream.
@@ -290,17 +311,25 @@ class Dialer:
         self._is_address = isIPAddress(host) or isIPv6Address(host)
         # A reactor in memory, or on completion ports, makes transports of another kind.
         is_posix = isinstance(reactor, PosixReactorBase)
-        self.idle = IdleConnections(reactor)
+        # A connection with a PROXY header is one client's.
+        self.idle = IdleConnections(reactor, 0 if pool.proxy_protocol != "off" else MOST)
         self._is_direct = is_posix and self._is_address and self._tls is None
 
-    def dial(self, connection: UpstreamConnection) -> None:
-        """Begin to connect; *connection* learns how it went."""
+    def dial(self, connection: UpstreamConnection, header: bytes = b"") -> None:
+        """
+        Begin to connect; *connection* learns how it went.
+
+        :param header: the first bytes, before TLS, too: a PROXY header.
+        """
+        if self._tls is None:
+            connection.begin_with(header)
         if self._is_direct:
             connect(self._reactor, self._address, connection)
             return
         factory: Any = connection
         if self._tls is not None:
-            factory = TLSMemoryBIOFactory(self._tls, True, connection, self._reactor)
+            factory = _TLSFactory(self._tls, True, connection, self._reactor)
+            factory.header = header
         if self._socket_path is not None:
             connector = self._reactor.connectUNIX(self._socket_path, factory, timeout=None)
             connection.dialled(connector.disconnect)
@@ -326,7 +355,7 @@ class NoWay:
     def _no_connections(self) -> IdleConnections:
         return IdleConnections(self.reactor)
 
-    def dial(self, connection: UpstreamConnection) -> None:
+    def dial(self, connection: UpstreamConnection, header: bytes = b"") -> None:
         """Fail, a turn of the reactor later, as a real dial would."""
         call = self.reactor.callLater(0, connection.failed_to_connect, Failure(self.error))
         connection.dialled(call.cancel)
