@@ -323,6 +323,27 @@ def test_both_ends_pass_through_a_relay_as_they_came(version: str) -> None:
     assert received.startswith(encode_header(version, ENDS) + b"GET ")
 
 
+def test_tls_that_ended_at_the_proxy_is_not_forgotten() -> None:
+    header = encode_header("v2", evolve(ENDS, is_secure=True))
+    for version in ("off", "v1", "v2"):
+        world = Proxied(proxy_protocol=version)
+        world.ask(header + REQUEST)
+        received = bytes(world.accept().received)
+        assert b"X-Forwarded-Proto: https\r\n" in received
+        if version == "v2":
+            assert received.startswith(header + b"GET ")
+
+
+def test_tls_that_a_trusted_proxy_tells_of_is_told_of() -> None:
+    request = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-Proto: https\r\n\r\n")
+    header = sent_for("v2", PROXY, request, trusted_proxies=TRUSTED)
+    ends = Ends(("10.0.0.1", 40000), ("192.0.2.1", 8080), is_secure=True)
+    assert header == encode_header("v2", ends)
+    ends = Ends(("203.0.113.9", 56324), ("192.0.2.1", 8080))
+    header = sent_for("v2", CLIENT, request, trusted_proxies=TRUSTED)
+    assert header == encode_header("v2", ends)
+
+
 @versions
 def test_every_upstream_that_is_tried_gets_the_header(version: str) -> None:
     world = World(proxy_protocol=version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,9 @@ V4 = Ends(("192.0.2.7", 56324), ("198.51.100.1", 443))
 V6 = Ends(("2001:db8::7", 56324), ("2001:db8:1::1", 443))
 V4_BLOCK = bytes([192, 0, 2, 7, 198, 51, 100, 1]) + b"\xdc\x04\x01\xbb"
 V6_BLOCK = IPv6Address("2001:db8::7").packed + IPv6Address("2001:db8:1::1").packed + V4_BLOCK[8:]
-TLVS = b"\x04\x00\x03abc\x20\x00\x01x"
+TLVS = b"\x04\x00\x03abc\x02\x00\x01x"
+NO_TLS, TLS = (b"\x20\x00\x05" + bytes([flags]) + b"\0\0\0\1" for flags in (6, 7))
+PADDING = b"\x04" + (MAX_LENGTH - 12 - 3).to_bytes(2, "big") + bytes(MAX_LENGTH - 12 - 3)
 
 
 def v2(first: int, kind: int, block: bytes = b"", length: int | None = None) -> bytes:
@@ -44,7 +47,12 @@ GOOD = [
     (b"PROXY UNKNOWN " + b"f" * 91 + b"\r\n", UNKNOWN),
     (v2(0x21, 0x11, V4_BLOCK), V4),
     (v2(0x21, 0x11, V4_BLOCK + TLVS), V4),
-    (v2(0x21, 0x11, V4_BLOCK.ljust(MAX_LENGTH, b"x")), V4),
+    (v2(0x21, 0x11, V4_BLOCK + PADDING), V4),
+    (v2(0x21, 0x11, V4_BLOCK + NO_TLS), V4),
+    (v2(0x21, 0x11, V4_BLOCK + b"\x20\0\0"), V4),
+    (v2(0x21, 0x11, V4_BLOCK + TLS), evolve(V4, is_secure=True)),
+    (v2(0x21, 0x21, V6_BLOCK + TLVS + TLS + TLVS), evolve(V6, is_secure=True)),
+    (v2(0x20, 0x11, V4_BLOCK + TLS), UNKNOWN),
     (v2(0x21, 0x21, V6_BLOCK), V6),
     (v2(0x21, 0x21, V6_BLOCK + TLVS), V6),
     # What is not TCP over IP is somebody of whom no address is known.
@@ -152,6 +160,12 @@ def test_a_binary_header_that_is_not_right_is_none_before_its_block_has_come(
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("extensions", [b"\0", b"\x04\0", b"\x04\0\1", TLVS[:-1], TLVS + TLS[:-1]])
+def test_an_extension_that_is_cut_off_is_noticed(extensions: bytes) -> None:
+    with pytest.raises(BadHeader, match=r"ends inside an extension"):
+        parse_header(v2(0x21, 0x11, V4_BLOCK + extensions) + b"more")
+
+
 @pytest.mark.parametrize("data", OTHER)
 def test_what_speaks_something_else_is_told_from_its_first_bytes_on(data: bytes) -> None:
     with pytest.raises(BadHeader, match="does not begin with a PROXY header; have the proxy send"):
@@ -182,6 +196,9 @@ def test_headers_are_written_as_the_specification_has_them() -> None:
     assert encode_header("v1", V6) == b"PROXY TCP6 2001:db8::7 2001:db8:1::1 56324 443\r\n"
     assert encode_header("v2", V4) == v2(0x21, 0x11, V4_BLOCK)
     assert encode_header("v2", V6) == v2(0x21, 0x21, V6_BLOCK)
+    secure = evolve(V4, is_secure=True)
+    assert encode_header("v2", secure) == v2(0x21, 0x11, V4_BLOCK + b"\x20\0\5\1\0\0\0\1")
+    assert encode_header("v1", secure) == encode_header("v1", V4)
     assert encode_header("v1", UNKNOWN) == b"PROXY UNKNOWN\r\n"
     assert encode_header("v2", UNKNOWN) == v2(0x20, 0x00)
 
@@ -198,16 +215,21 @@ def plain(text: str) -> IPv4Address | IPv6Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-@given(st.sampled_from(["v1", "v2"]), anyone, anyone, st.binary(max_size=20))
+@given(st.sampled_from(["v1", "v2"]), anyone, anyone, st.booleans(), st.binary(max_size=20))
 def test_what_is_written_is_read(
-    version: str, source: tuple[str, int], destination: tuple[str, int], rest: bytes
+    version: str,
+    source: tuple[str, int],
+    destination: tuple[str, int],
+    is_secure: bool,
+    rest: bytes,
 ) -> None:
-    header = encode_header(version, Ends(source, destination))
+    header = encode_header(version, Ends(source, destination, is_secure))
     assert len(header) <= 107
     found = parse_header(header + rest)
     assert found is not None
     ends, left = found
     assert left == rest
+    assert ends.is_secure == (is_secure and version == "v2")
     assert ends.source
     assert ends.destination
     assert ends.source[1] == source[1]

@@ -78,6 +78,12 @@ class ClientConnection(Connection):
         return end_of(self.address) or (None, 0)
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the client speaks TLS: here, or to the proxy that a PROXY header came from."""
+        told = isinstance(self.address, ProxiedAddress) and self.address.is_secure
+        return told or self.listener.is_secure
+
+    @property
     def local(self) -> tuple[str, int] | None:
         """The address and port that the client connected to, or None on a unix socket."""
         if isinstance(self.address, ProxiedAddress):

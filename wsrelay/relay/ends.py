@@ -20,6 +20,7 @@ class ProxiedAddress:
 
     source: End
     destination: End
+    is_secure: bool = False
 
 
 def end_of(address: object) -> End | None:
@@ -29,7 +30,14 @@ def end_of(address: object) -> End | None:
     return address.source if isinstance(address, ProxiedAddress) else None
 
 
-def header_for(version: str, client: str, peer: tuple[str | None, int], local: End | None) -> bytes:
+def header_for(
+    version: str,
+    client: str,
+    peer: tuple[str | None, int],
+    local: End | None,
+    *,
+    is_secure: bool = False,
+) -> bytes:
     """
     Return the PROXY header for a client's connection to an upstream.
 
@@ -39,9 +47,10 @@ def header_for(version: str, client: str, peer: tuple[str | None, int], local: E
         client itself, else none is known.
     :param local: what the client connected to; None on a unix socket, in whose place the
         address that stands for none is written.
+    :param is_secure: whether the client speaks TLS; v2 can say that.
     """
     if not client:
         return encode_header(version, UNKNOWN)
     source = client, peer[1] if client_address(peer[0], (), ())[0] == client else 0
     nowhere = "::" if ":" in client else "0.0.0.0", 0
-    return encode_header(version, Ends(source, local or nowhere))
+    return encode_header(version, Ends(source, local or nowhere, is_secure))

@@ -27,7 +27,7 @@ def who_is(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
     said = request.headers.get_all("x-forwarded-for") if trusted else ()
     address, chain = client_address(peer, said, trusted)
     local = client.local
-    proto = b"https" if client.listener.is_secure else b"http"
+    proto = b"https" if client.is_secure else b"http"
     port = b"%d" % local[1] if local is not None else None
     real_ip = address.encode() or None
     known = Forwarded(chain, proto, request.host_header, port, real_ip, trusted=False)

@@ -115,7 +115,7 @@ class _Reader(Protocol):
     def _hand_over(self, ends: Ends, rest: bytes) -> None:
         address = self._address
         if ends.source is not None and ends.destination is not None:
-            address = ProxiedAddress(ends.source, ends.destination)
+            address = ProxiedAddress(ends.source, ends.destination, ends.is_secure)
         protocol: Any = self._front.factory.buildProtocol(address)  # type: ignore[arg-type]
         transport = self.transport
         transport.protocol = protocol

@@ -268,7 +268,8 @@ class Search:
         if version == "off":
             return b""
         address = (self.forwarded.real_ip or b"").decode()
-        return header_for(version, address, client.peer, client.local)
+        is_secure = self.forwarded.proto == b"https"
+        return header_for(version, address, client.peer, client.local, is_secure=is_secure)
 
     def upstream_failed(self, problem: Problem) -> None:
         """Try another upstream, unless ``retries`` is used up."""

@@ -19,7 +19,7 @@ End = tuple[str, int]
 """An IP address and a port; port 0 is one that nobody knows."""
 
 MAX_LENGTH: Final = 4096
-"""Bytes behind the first 16 of a v2 header: its addresses and extensions, which are skipped."""
+"""Bytes behind the first 16 of a v2 header: its addresses and extensions."""
 
 _V1_LONGEST: Final = 107  # section 2.1, the end of line included
 _V1_SIGN: Final = b"PROXY "
@@ -33,6 +33,10 @@ _TCP4, _TCP6 = 0x11, 0x21  # address family and transport
 _BLOCKS: Final = {1: struct.Struct("!4s4sHH"), 2: struct.Struct("!16s16sHH")}
 _BLOCK_SIZES: Final = {0: 0, 1: 12, 2: 36, 3: 216}  # by address family
 _TRANSPORTS: Final = (0, 1, 2)  # unspecified, stream, datagram
+_EXTENSION: Final = struct.Struct("!BH")  # type, length of what follows
+_TLS: Final = 0x20  # section 2.2.6: flags, then how its certificate was verified, and more
+_TLS_USED: Final = 0x01
+_TLS_VALUE: Final = bytes([_TLS_USED]) + b"\0\0\0\1"  # the 1: there is no verified certificate
 
 
 class BadHeader(ValueError):  # noqa: N818
@@ -45,10 +49,13 @@ class Ends:
     Both ends of a client's connection, IPv4 or IPv6; None: not known, or no TCP.
 
     There is a *source* if there is a *destination*, and the other way round.
+
+    :ivar is_secure: whether the client speaks TLS, to who sends the header; in v2 only.
     """
 
     source: End | None = None
     destination: End | None = None
+    is_secure: bool = False
 
 
 UNKNOWN: Final = Ends()
@@ -94,7 +101,7 @@ def _parse_v1(data: bytes) -> tuple[Ends, bytes] | None:
         ]
     except ValueError as error:
         raise BadHeader(f"The PROXY v1 line is not as it has to be: {line!r}.") from error
-    return Ends(*ends), rest
+    return Ends(ends[0], ends[1]), rest
 
 
 def _address(kind: type[IPv4Address] | type[IPv6Address], text: str) -> str:
@@ -118,7 +125,7 @@ def _parse_v2(data: bytes) -> tuple[Ends, bytes] | None:
     if len(data) < end:
         return None
     is_tcp = command == _PROXY and kind in (_TCP4, _TCP6)
-    return (_ends_in(data, kind >> 4) if is_tcp else UNKNOWN), data[end:]
+    return (_ends_in(data[:end], kind >> 4) if is_tcp else UNKNOWN), data[end:]
 
 
 def _check_first(command: int, kind: int, length: int) -> None:
@@ -135,10 +142,24 @@ def _check_first(command: int, kind: int, length: int) -> None:
         raise BadHeader(f"The PROXY v2 header has {length} bytes, too few for its addresses.")
 
 
-def _ends_in(data: bytes, family: int) -> Ends:
-    source, destination, *ports = _BLOCKS[family].unpack_from(data, _V2_FIRST.size)
+def _ends_in(header: bytes, family: int) -> Ends:
+    source, destination, *ports = _BLOCKS[family].unpack_from(header, _V2_FIRST.size)
     kind = IPv4Address if family == 1 else IPv6Address
-    return Ends((str(kind(source)), ports[0]), (str(kind(destination)), ports[1]))
+    is_secure = _says_tls(header[_V2_FIRST.size + _BLOCK_SIZES[family] :])
+    return Ends((str(kind(source)), ports[0]), (str(kind(destination)), ports[1]), is_secure)
+
+
+def _says_tls(extensions: bytes) -> bool:
+    """Read the extensions, of which one matters; the others are skipped."""
+    is_secure = False
+    while extensions:
+        kind, length = _EXTENSION.unpack(extensions[:3].ljust(3, b"\xff"))
+        value, extensions = extensions[3 : 3 + length], extensions[3 + length :]
+        if len(value) < length:
+            raise BadHeader("The PROXY v2 header ends inside an extension.")
+        if kind == _TLS and value:
+            is_secure = bool(value[0] & _TLS_USED)
+    return is_secure
 
 
 def encode_header(version: str, ends: Ends) -> bytes:
@@ -161,6 +182,8 @@ def encode_header(version: str, ends: Ends) -> bytes:
         return line.encode("ascii")
     family = 1 if source.version == 4 else 2
     block = _BLOCKS[family].pack(source.packed, destination.packed, *ports)
+    if ends.is_secure:
+        block += _EXTENSION.pack(_TLS, len(_TLS_VALUE)) + _TLS_VALUE
     return _first_of_v2(_PROXY, family << 4 | 1, len(block)) + block
 
 
