@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress
 from tests.relay.support import FakeTransport
 from tests.relay.world import REQUEST, SWITCHING, UPSTREAMS, World, answer_in
 from wsrelay.config.model import ListenerConfig, PoolConfig, RouteConfig, UpstreamConfig
+from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.proxied import HeaderFirst
 from wsrelay.relay.reconfigure import prepare
 from wsrelay.wire.proxy_protocol import UNKNOWN, Ends, encode_header
@@ -63,6 +64,9 @@ def only_refusal(world: World) -> tuple[int, str, str]:
 def test_the_client_is_who_the_header_says(header: bytes) -> None:
     world = Proxied()
     client = world.ask(header + REQUEST)
+    # Nothing is between them: a native pump needs the bare transport.
+    assert type(client.protocol) is ClientConnection
+    assert client.protocol.transport is client
     fields = world.head()
     assert fields[b"X-Forwarded-For"] == b"203.0.113.9"
     assert fields[b"X-Real-IP"] == b"203.0.113.9"

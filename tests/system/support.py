@@ -345,13 +345,13 @@ def end_normally(client: Wire, upstream: Wire) -> None:
     upstream.close()
 
 
-def converse(client: Wire, upstream: RawUpstream, *more: bytes) -> list[bytes]:
+def converse(client: Wire, upstream: RawUpstream, *more: bytes, path: bytes = b"/") -> list[bytes]:
     """
     Have a session, and return the lines of the request that the upstream got.
 
     :param more: lines of the client's request.
     """
-    client.send(handshake(b"/", *more, host=b"r.test"))
+    client.send(handshake(path, *more))
     other = upstream.accept()
     head = other.read_head().split(b"\r\n")
     other.send(switching())
