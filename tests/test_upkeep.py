@@ -98,6 +98,16 @@ def test_each_upstream_has_one_checker_for_as_long_as_it_is_in_the_pool() -> Non
     assert not any(each.runs for each in first.values())
 
 
+def test_checks_are_made_anew_when_another_header_stands_before_them() -> None:
+    pool, kept_up, _ = kept(A)
+    (old,) = kept_up.checkers.values()
+    pool.config = evolve(pool.config, proxy_protocol="v2")
+    kept_up.sync()
+    (new,) = kept_up.checkers.values()
+    assert (old.runs, new.runs) == (False, True)
+    assert new.pool.proxy_protocol == "v2"
+
+
 def test_checks_over_tls_are_made_anew_when_files_are_read_again() -> None:
     pool, kept_up, _ = kept(A, SECURE)
     plain, secure = kept_up.checkers.values()

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from errno import ECONNREFUSED
+from errno import ECONNREFUSED, ENOENT
 from typing import Any, Final
 
 from attrs import frozen
@@ -81,14 +81,14 @@ def _forget_former_self(path: str) -> None:
     lock = f"{path}.lock"
     with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
-        was_we = os.readlink(lock) == str(os.getpid())
+        if os.readlink(lock) != str(os.getpid()):
+            return
+        answer = probe.connect_ex(path)
         # A file that is no socket refuses connections, too.
-        if (
-            was_we
-            and probe.connect_ex(path) == ECONNREFUSED
-            and stat.S_ISSOCK(os.stat(path).st_mode)
-        ):
+        if answer == ECONNREFUSED and stat.S_ISSOCK(os.stat(path).st_mode):
             os.remove(path)
+            os.remove(lock)
+        elif answer == ENOENT:
             os.remove(lock)
 
 

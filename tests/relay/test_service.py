@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,6 +78,22 @@ class ServiceTests(SynchronousTestCase):
         settle(client)
         self.assertTrue(client.lost)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stopping_drops_proxies_that_have_not_said_anything_yet(self) -> None:
+        trusted = (ip_network("192.0.2.0/24"),)
+        first = evolve(CONFIG.listeners[0], proxy_protocol=True, trusted_proxies=trusted)
+        reactor = Reactor()
+        service = RelayService(evolve(CONFIG, listeners=(first,)), reactor)
+        service.startService()
+        transport = FakeTransport()
+        transport.protocol = reactor.tcpServers[0][1].buildProtocol(transport.peer)
+        transport.protocol.makeConnection(transport)
+        stopped = service.stopService()
+        reactor.advance(0)
+        self.successResultOf(stopped)
+        settle(transport)
+        self.assertTrue(transport.lost)
+        self.assertEqual(reactor.getDelayedCalls(), [])
 
     def test_hurry_before_stopping_does_nothing(self) -> None:
         self.service.startService()
