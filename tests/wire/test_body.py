@@ -185,7 +185,7 @@ def test_bytes_behind_the_last_chunk_are_dropped_and_flagged() -> None:
 
 def test_a_part_of_a_chunk_passes_at_once() -> None:
     reader = ChunkedBody()
-    assert reader.feed(b"ffffffffffffffff\r\nab") == b"ab"
+    assert reader.feed(b"fffffffffffffff\r\nab") == b"ab"
     data = b"c" * 70_000
     assert reader.feed(data) is data
 
@@ -197,7 +197,7 @@ def test_a_part_of_a_chunk_passes_at_once() -> None:
         b"1 ; a=b",
         b'1;a="x;\\"y";b',
         b"1;a = b",
-        b"0000000000000001",
+        b"000000000000001",
         b"1;" + b"a" * (MAX_SIZE_LINE - 4),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from wsrelay.wire.framing import check_trailer
 from wsrelay.wire.headers import TOKEN, FieldError, content_length, parse_fields
 from wsrelay.wire.request import Request
 from wsrelay.wire.response import BadResponse, Response
@@ -35,9 +36,11 @@ MAX_SIZE_LINE = 4096
 MAX_TRAILERS = 8192
 """Most bytes of all trailer lines of a body."""
 
-_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+# Nothing but ASCII: beyond it there is what ends a line for some.
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t\x20-\x7e])*+"'
+# 15 digits stay below 2**63, which is what most of the world counts with.
 _SIZE_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+\r\n"
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+\r\n"
     % (TOKEN, TOKEN, _QUOTED)
 )
 
@@ -189,9 +192,9 @@ class ChunkedBody(BodyReader):
         if self._trailers > MAX_TRAILERS:
             raise BadBody(f"The trailers of the body are longer than {MAX_TRAILERS} bytes.")
         try:
-            parse_fields(line)
+            check_trailer(parse_fields(line))
         except FieldError as error:
-            raise BadBody("A trailer of the body is malformed.") from error
+            raise BadBody("A trailer of the body is malformed, or has no place there.") from error
 
 
 def request_body(request: Request) -> BodyReader:

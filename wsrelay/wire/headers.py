@@ -8,7 +8,7 @@ is read more laxly than the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from functools import lru_cache
 
 from attrs import field, frozen
@@ -52,7 +52,7 @@ class Headers:
     Iterating yields ``(name, value)`` pairs of bytes, names in the case in
     which they came.  Lookups ignore the case of names and yield text decoded
     as ISO-8859-1, so that any byte survives.  The relay itself asks
-    with lower-case bytes: `values`, `text` and `elements`.
+    with lower-case bytes: `names`, `values`, `text` and `elements`.
     """
 
     _pairs: tuple[tuple[bytes, bytes], ...] = ()
@@ -65,6 +65,10 @@ class Headers:
             lower = name.lower()
             index[lower] = (*index[lower], value) if lower in index else (value,)
         return index
+
+    def names(self) -> KeysView[bytes]:
+        """Return the names of all fields, in lower case, each once."""
+        return self._index.keys()
 
     def values(self, name: bytes) -> tuple[bytes, ...]:
         """Return the values of all fields called *name*, which is in lower case."""

@@ -14,12 +14,12 @@ from ipaddress import IPv6Address
 
 from attrs import frozen
 
+from wsrelay.wire.framing import check_framing
 from wsrelay.wire.headers import (
     MAX_FIELDS,
     TOKEN,
     FieldError,
     Headers,
-    content_length,
     extension_names,
     parse_fields,
 )
@@ -28,6 +28,8 @@ __all__ = ["BadRequest", "Offer", "Request", "check_handshake", "parse_request"]
 
 _REQUEST_LINE = re.compile(rb"(%b) ([^\x00-\x20\x7f#]++) HTTP/([0-9]\.[0-9])" % TOKEN)
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?|wss?)://([^/?]*+)(.*+)", re.DOTALL)
+_BODILESS = ("HEAD", "CONNECT")
+"""Methods whose answers end with their heads, for whoever ignores the case of methods, too."""
 _HOST = re.compile(
     rb"(\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++)(?::([0-9]{0,5}))?"
 )
@@ -108,8 +110,7 @@ def parse_request(head: bytes) -> Request:
         raise BadRequest(400, "The request does not end with an empty line; add CR LF CR LF.")
     line, _, rest = head.partition(b"\r\n")
     method, target, version = _parse_request_line(line)
-    headers = _parse_headers(rest[:-2])
-    _check_framing(headers, version)
+    headers = _parse_headers(rest[:-2], version)
     target, authority = _origin_form(target)
     host_header = _find_host(headers, version, authority)
     path, _, query = target.decode("latin-1").partition("?")
@@ -132,37 +133,21 @@ def _parse_request_line(line: bytes) -> tuple[str, bytes, str]:
     version = match[3].decode("ascii")
     if version not in ("1.1", "1.0"):
         raise BadRequest(400, f"HTTP version {version} is not spoken here; use HTTP/1.1.")
-    return match[1].decode("ascii"), match[2], version
+    method = match[1].decode("ascii")
+    if method not in _BODILESS and method.upper() in _BODILESS:
+        raise BadRequest(400, "The method is HEAD or CONNECT in another case; use capitals.")
+    return method, match[2], version
 
 
-def _parse_headers(block: bytes) -> Headers:
+def _parse_headers(block: bytes, version: str) -> Headers:
     try:
         headers = parse_fields(block)
+        if len(headers) > MAX_FIELDS:
+            raise BadRequest(431, f"The request has more than {MAX_FIELDS} headers; send fewer.")
+        check_framing(headers, version, block)
     except FieldError as error:
         raise BadRequest(400, str(error)) from error
-    if len(headers) > MAX_FIELDS:
-        raise BadRequest(431, f"The request has more than {MAX_FIELDS} headers; send fewer.")
     return headers
-
-
-def _check_framing(headers: Headers, version: str) -> None:
-    """Refuse a request whose end two parsers could see in two places (RFC 9112, section 6)."""
-    lengths = headers.values(b"content-length")
-    encodings = headers.values(b"transfer-encoding")
-    try:
-        content_length(headers)
-    except FieldError as error:
-        raise BadRequest(400, str(error)) from error
-    if len(lengths) > 1:
-        raise BadRequest(400, "Content-Length is there more than once; send it once.")
-    if not encodings:
-        return
-    if lengths:
-        raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other; send one.")
-    if version == "1.0":
-        raise BadRequest(400, "HTTP/1.0 knows no Transfer-Encoding; send Content-Length.")
-    if len(encodings) > 1 or encodings[0].lower() != b"chunked":
-        raise BadRequest(400, "Transfer-Encoding is not 'chunked'; send it so, and once.")
 
 
 def _origin_form(target: bytes) -> tuple[bytes, bytes | None]:
