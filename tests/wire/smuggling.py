@@ -581,7 +581,7 @@ def harmless() -> Iterator[Case]:
         ("an empty line in front", b"\r\n" + lines(b"GET /front HTTP/1.1", HOST.rstrip()), b""),
         ("no space", lines(b"GET /front HTTP/1.1", b"Host:r.test"), b""),
         ("absolute-form", lines(b"GET http://r.test/front HTTP/1.1", HOST.rstrip()), b""),
-        ("a percent in the path", lines(b"GET /front%0d%0aX:y HTTP/1.1", HOST.rstrip()), b""),
+        ("a percent in the query", lines(b"GET /front?%0d%0aX:y HTTP/1.1", HOST.rstrip()), b""),
         ("obs-text", lines(b"GET /front HTTP/1.1", HOST.rstrip(), b"X: \xd1\x85\xff\xa0"), b""),
         ("empty value", lines(b"GET /front HTTP/1.1", HOST.rstrip(), b"X:"), b""),
         ("HTTP/1.0", lines(b"GET /front HTTP/1.0", HOST.rstrip()), b""),
