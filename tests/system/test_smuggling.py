@@ -11,8 +11,8 @@ import pytest
 
 from tests.support import PATIENCE, RelayProcess, started_relay
 from tests.system.recorder import Recorder
-from tests.system.support import LOCAL, check_log_is_calm
-from tests.wire.smuggling import HOST, Case, Fate
+from tests.system.support import LOCAL, check_log_is_calm, lines
+from tests.wire.smuggling import HOST, SMUGGLED, Case, Fate, chunked
 from tests.wire.smuggling_chunks import corpus
 
 CASES = corpus()
@@ -52,6 +52,20 @@ pool = main
 host = r.test
 [route:any]
 pool = main
+[route:files]
+host = files.test
+static = .
+[route:moved]
+host = moved.test
+redirect = https://r.test
+[route:websockets]
+host = websockets.test
+pool = main
+http = no
+[route:small]
+host = small.test
+pool = main
+max_body_size = 10
 [pool:main]
 upstreams = {recorder.url}
 max_fails = 0
@@ -221,3 +235,21 @@ def test_a_body_that_turns_bad_is_cut_off_for_the_upstream_too(
     assert asyncio.run(try_late(relay.ports["main"], recorder)) == []
     assert recorder.junk == []
     assert recorder.seen == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [(b"files", 405), (b"moved", 308), (b"websockets", 426), (b"small", 413)],
+)
+@pytest.mark.parametrize("framing", [b"Content-Length", b"Transfer-Encoding"])
+def test_a_body_that_nobody_wants_is_no_request_either(
+    relay: RelayProcess, recorder: Recorder, host: bytes, status: int, framing: bytes
+) -> None:
+    body = chunked(SMUGGLED) if framing == b"Transfer-Encoding" else SMUGGLED
+    value = b"chunked" if framing == b"Transfer-Encoding" else b"%d" % len(SMUGGLED)
+    head = lines(b"POST /front HTTP/1.1", b"Host: %b.test" % host, framing + b": " + value)
+    result = asyncio.run(talk(relay.ports["main"], head + body + get(b"/after"), 3))
+    assert [answer.status for answer in result.answers] == [status]
+    assert result.has_ended
+    assert recorder.seen == {}
+    assert recorder.junk == []
