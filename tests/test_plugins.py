@@ -15,12 +15,21 @@ from zope.interface import implementer
 
 from wsrelay import plugins
 from wsrelay.balancers.hash import Hash
+from wsrelay.balancers.sticky_sid import StickySid
 from wsrelay.config.model import PluginCall
 from wsrelay.interfaces import IBalancer, IBalancerPlugin
-from wsrelay.plugins import BalancerPlugin, check_balancer, find_balancers, make_balancer
+from wsrelay.plugins import (
+    BalancerPlugin,
+    TimedBalancerPlugin,
+    check_balancer,
+    find_balancers,
+    make_balancer,
+)
+from wsrelay.testing import FakeHandshake, FakeUpstream
+from wsrelay.wire.headers import Headers
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = ["first", "hash", "least-connections", "random-two", "round-robin"]
+SHIPPED = ["first", "hash", "least-connections", "random-two", "round-robin", "sticky-sid"]
 
 
 @implementer(IPlugin, IBalancerPlugin)
@@ -77,7 +86,8 @@ def refusal(call: PluginCall, reactor: object = None) -> str:
 
 
 def test_the_shipped_balancers_are_found_in_the_order_of_their_names() -> None:
-    found = [each for each in find_balancers().values() if isinstance(each, BalancerPlugin)]
+    kinds = (BalancerPlugin, TimedBalancerPlugin)
+    found = [each for each in find_balancers().values() if isinstance(each, kinds)]
     assert [each.name for each in found if each.path.startswith("wsrelay.")] == SHIPPED
 
 
@@ -133,6 +143,21 @@ def test_a_balancer_is_made_with_its_options() -> None:
     call = PluginCall("hash", {"key": "path", "load_factor": "2"})
     assert isinstance(make_balancer(call, Clock()), Hash)
     check_balancer(call)
+
+
+def test_a_balancer_that_tells_the_time_is_checked_without_a_reactor_and_asks_it_later() -> None:
+    call = PluginCall("sticky-sid", {"ttl": "10s", "size": "1"})
+    check_balancer(call)
+    clock, upstreams = Clock(), (FakeUpstream("a"), FakeUpstream("b"))
+    balancer = make_balancer(call, clock)
+    assert isinstance(balancer, StickySid)
+    request, body = FakeHandshake(query="sid=x"), b'0{"sid":"x"}'
+    other = next(each for each in upstreams if each is not balancer.choose(request, upstreams))
+    balancer.answered(request, other, 200, Headers(), body)
+    clock.advance(9.5)
+    assert balancer.find(request, upstreams) is other
+    clock.advance(10)
+    assert balancer.find(request, upstreams) is None
 
 
 def test_an_unknown_name_is_refused_with_the_known_and_the_nearest(install) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from attrs import field, frozen
 from twisted.plugin import IPlugin, getPlugins
@@ -22,9 +22,13 @@ from wsrelay.config.model import PluginCall
 from wsrelay.interfaces import IBalancer, IBalancerPlugin, IDiscovery, IDiscoveryPlugin
 from wsrelay.log import Logger
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
 __all__ = [
     "BalancerPlugin",
     "DiscoveryPlugin",
+    "TimedBalancerPlugin",
     "check_balancer",
     "check_discovery",
     "find_balancers",
@@ -88,6 +92,21 @@ class BalancerPlugin(_ClassPlugin):
     def create(self, options: Mapping[str, str], reactor: object) -> IBalancer:
         """Make one; a balancer that needs the reactor provides `IBalancerPlugin` itself."""
         return cast(IBalancer, namedAny(self.path)(**options))
+
+
+@implementer(IPlugin, IBalancerPlugin)
+@frozen(eq=False)
+class TimedBalancerPlugin(_ClassPlugin):
+    """A balancer that is a class, called as that of a `BalancerPlugin`, a clock first."""
+
+    def create(self, options: Mapping[str, str], reactor: object) -> IBalancer:
+        """Make one; its clock is a callable that returns the reactor's time in seconds."""
+
+        def seconds() -> float:
+            # Late: a plain check of a file has no reactor, and never asks for the time.
+            return cast("IReactorTime", reactor).seconds()
+
+        return cast(IBalancer, namedAny(self.path)(seconds, **options))
 
 
 @implementer(IPlugin, IDiscoveryPlugin)

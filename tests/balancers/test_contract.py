@@ -27,7 +27,8 @@ OPTIONS: dict[str, list[dict[str, str]]] = {
         {"key": "header:X-User", "load_factor": "off"},
         {"key": "cookie:user", "load_factor": "2"},
         {"key": "query:room"},
-    ]
+    ],
+    "sticky-sid": [{}, {"size": "1", "ttl": "1s", "param": "room"}],
 }
 INSTALLED = find_balancers()
 CASES = [(name, options) for name in INSTALLED for options in OPTIONS.get(name, [{}])]

@@ -321,7 +321,6 @@ ONE_ERROR = [
     (WHOLE.replace("pool = chat", "redirect = https://$host"), 4, "'$host' would be sent as it"),
     (WHOLE.replace("pool = chat", "redirect = https://{uri}"), 4, "'{uri}' would be sent as it"),
     (with_option("pool:chat", "tls_key = /a.pem"), 6, "tls_key: there is no tls_certificate for"),
-    (with_option("pool:chat", "balancer = sticky-sid"), 6, "'sticky-sid' is not supported yet"),
     (with_option("route:chat", "strip_prefix = yes\npath = ~ x"), 4, "strip_prefix: a regular exp"),
     (with_option("route:chat", "set_header = A: b\n a: c"), 5, "'a' is set on line 4 already"),
     (f"{WHOLE} ws://127.0.0.1:3000/b\n", 7, "the name '127.0.0.1:3000' is taken by line 6"),

@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin
+from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin, TimedBalancerPlugin
 
 wsrelay = ServiceMaker(
     "wsrelay", "wsrelay.tap", "A websocket-aware reverse proxy and load balancer.", "wsrelay"
@@ -21,6 +21,16 @@ hash_by_key = BalancerPlugin(
         "key": "what is hashed: ip, path, header:NAME, cookie:NAME or query:NAME; no default",
         "load_factor": "the most that an upstream may carry, as a multiple of its fair share; "
         "1 or more, or off (1.25)",
+    },
+)
+sticky_sid = TimedBalancerPlugin(
+    "sticky-sid",
+    "wsrelay.balancers.sticky_sid.StickySid",
+    {
+        "ttl": "how long a session is remembered after its last request; longer than Engine.IO's "
+        "pingInterval and pingTimeout together (2m)",
+        "size": "the most sessions that are remembered; those unused for longest go first (100000)",
+        "param": "the query parameter with the session id (sid)",
     },
 )
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from wsrelay.interfaces import IBalancer, IHandshake, IUpstream
 
-__all__ = ["Hash"]
+__all__ = ["Hash", "nearest"]
 
 KEYS = "key=ip, key=path, key=header:NAME, key=cookie:NAME or key=query:NAME"
 
@@ -73,14 +73,14 @@ class Hash:
         share = self._load_factor * sessions / sum([each.weight for each in upstreams])
         roomy = [each for each in upstreams if each.active < share * each.weight]
         # Rounding of huge numbers may leave nobody any room.
-        return _nearest(self._key_of(request) or request.client_address, roomy or upstreams)
+        return nearest(self._key_of(request) or request.client_address, roomy or upstreams)
 
     def upstreams_changed(self, upstreams: Sequence[IUpstream]) -> None:
         """Need nothing: this balancer keeps no state."""
 
 
-def _nearest(key: str, upstreams: Sequence[IUpstream]) -> IUpstream:
-    """Return the first of *upstreams* in the key's order."""
+def nearest(key: str, upstreams: Sequence[IUpstream]) -> IUpstream:
+    """Return the first of *upstreams* in the key's order; see `Hash`."""
     state = blake2b(key.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
     nearest, least = upstreams[0], inf
     for upstream in upstreams:

@@ -154,13 +154,8 @@ def build_pool(block: Block, job: Job) -> PoolConfig | None:
 
 
 def _check_balancer(block: Block, job: Job) -> None:
-    if "balancer" not in block.settings:
-        return
-    call = block.get("balancer")
-    if call.name == "sticky-sid":
-        job.report(block.at("balancer"), "'sticky-sid' is not supported yet")
-    else:
-        job.ask(block.at("balancer"), job.checks.balancer, call)
+    if "balancer" in block.settings:
+        job.ask(block.at("balancer"), job.checks.balancer, block.get("balancer"))
 
 
 def _discover(block: Block, job: Job) -> dict[str, Any]:
