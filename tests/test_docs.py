@@ -1,5 +1,6 @@
 """The pages that are made from the code say what the code says, and all of them are sound reST."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -16,6 +17,7 @@ PAGES = [
     PROJECT / "CHANGELOG.rst",
     *sorted((PROJECT / "docs").glob("*.rst")),
     PROJECT / "examples" / "README.rst",
+    PROJECT / "examples" / "socketio" / "README.rst",
     PROJECT / "bench" / "README.rst",
 ]
 
@@ -46,6 +48,23 @@ def test_what_help_tells_is_on_the_page_of_commands(capsys: pytest.CaptureFixtur
     for name, text in texts.items():
         flags = set(re.findall(r"--[a-z-]+", helped(capsys, name))) - {"--help"}
         assert flags <= set(re.findall(r"--[a-z-]+", shared + text)), name
+
+
+PAIRS = {
+    "Socket.IO 4": ("socket.io", "socket.io-client"),
+    "Socket.IO 2": ("socket.io-2", "socket.io-client-2"),
+    "SockJS": ("sockjs", "sockjs-client"),
+}
+
+
+def test_the_versions_that_were_tried_are_those_that_the_tests_have() -> None:
+    text = (PROJECT / "tests" / "peers" / "package-lock.json").read_text("utf-8")
+    packages = json.loads(text)["packages"]
+    page = (PROJECT / "docs" / "socketio.rst").read_text("utf-8")
+    for library, names in PAIRS.items():
+        versions = [packages[f"node_modules/{name}"]["version"] for name in names]
+        [row] = re.findall(rf"(?m)^{library}  +(\S+)  +(\S+)  ", page)
+        assert list(row) == versions, library
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
