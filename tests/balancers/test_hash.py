@@ -231,3 +231,33 @@ def test_a_key_that_everybody_has_moves_no_more_than_was_displaced() -> None:
         assert displaced > 2000
         assert own <= 1.25 * len(busy) / 10 + 1
         assert own <= moved <= own + displaced
+
+
+# Requests that are parts of something
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        FakeHandshake(client_address="192.0.2.1", is_websocket=False),
+        FakeHandshake(client_address="192.0.2.1", is_websocket=False, method="POST"),
+        FakeHandshake(client_address="192.0.2.1", query="EIO=4&transport=websocket&sid=x"),
+        FakeHandshake(client_address="192.0.2.1", query="id=x"),
+    ],
+    ids=lambda each: f"{each.method} {each.query}",
+)
+def test_polling_and_its_upgrade_go_where_the_key_says_however_full_it_is_there(
+    request_: FakeHandshake,
+) -> None:
+    balancer, pool = Hash("ip"), pool_of(1, 1, 1, 1)
+    new = FakeHandshake(client_address="192.0.2.1")
+    home = balancer.choose(new, pool)
+    home.active = 1000  # type: ignore[misc]
+    assert balancer.choose(request_, pool) is home
+    assert balancer.find(request_, pool) is home
+    assert balancer.choose(new, pool) is not home
+    assert balancer.find(new, pool) is None
+
+
+def test_an_empty_session_id_is_none() -> None:
+    assert Hash("ip").find(FakeHandshake(query="sid=&id"), pool_of(1, 1)) is None

@@ -29,7 +29,7 @@ TRANSPORTS = {
 
 KEPT_BY = {
     "cookie": "sticky = cookie",
-    "ip": "balancer = hash key=ip load_factor=off",
+    "ip": "balancer = hash key=ip",
     "sid": "balancer = sticky-sid",
 }
 

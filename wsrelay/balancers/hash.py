@@ -9,7 +9,7 @@ from math import inf, log
 
 from zope.interface import implementer
 
-from wsrelay.interfaces import IBalancer, IHandshake, IUpstream
+from wsrelay.interfaces import IHandshake, IStickyBalancer, IUpstream
 
 __all__ = ["Hash", "nearest"]
 
@@ -36,7 +36,7 @@ NAMED: dict[str, Callable[[str, IHandshake], str | None]] = {
 }
 
 
-@implementer(IBalancer)
+@implementer(IStickyBalancer)
 class Hash:
     """
     Consistent hashing with bounded load.
@@ -52,7 +52,9 @@ class Hash:
     times its fair share, by weight, of all sessions on the upstreams on offer,
     the new one included.  So while there are few sessions, keys leave
     their first upstream early; where a key must never be split, say
-    ``load_factor=off``.
+    ``load_factor=off``.  The bound is for new websockets only: a plain request, and the
+    upgrade of a session that began with polling (its query has ``sid``, or ``id``), are
+    parts of something that is one upstream's, and go where their key says.
 
     A request without the key (no such header, or an empty one) is hashed
     by the client's address.
@@ -68,15 +70,31 @@ class Hash:
         self._load_factor = _load_factor(load_factor)
 
     def choose(self, request: IHandshake, upstreams: Sequence[IUpstream]) -> IUpstream:
-        """Return the first in the key's order that has room."""
+        """Return the first in the key's order that has room, or where the request belongs."""
+        if (known := self.find(request, upstreams)) is not None:
+            return known
         sessions = sum([each.active for each in upstreams]) + 1
         share = self._load_factor * sessions / sum([each.weight for each in upstreams])
         roomy = [each for each in upstreams if each.active < share * each.weight]
         # Rounding of huge numbers may leave nobody any room.
-        return nearest(self._key_of(request) or request.client_address, roomy or upstreams)
+        return nearest(self._key(request), roomy or upstreams)
+
+    def find(self, request: IHandshake, upstreams: Sequence[IUpstream]) -> IUpstream | None:
+        """Return the first in the key's order, for a request that is a part of something."""
+        return nearest(self._key(request), upstreams) if _is_part_of_more(request) else None
+
+    def _key(self, request: IHandshake) -> str:
+        return self._key_of(request) or request.client_address
 
     def upstreams_changed(self, upstreams: Sequence[IUpstream]) -> None:
         """Need nothing: this balancer keeps no state."""
+
+
+def _is_part_of_more(request: IHandshake) -> bool:
+    """Tell whether others of the same client belong to a request: polling, and its upgrade."""
+    if not request.is_websocket:
+        return True
+    return any(_query_value(name, request) for name in ("sid", "id"))  # Engine.IO, SignalR
 
 
 def nearest(key: str, upstreams: Sequence[IUpstream]) -> IUpstream:

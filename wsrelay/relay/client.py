@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 TLS_HELLO: Final = b"\x16\x03"
 """How a TLS record with a handshake begins (RFC 8446 section 5.1)."""
+
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 CLOSE: Final = b"close"
 """What Connection says where the connection ends (RFC 9112 section 9.6)."""
@@ -151,6 +154,7 @@ class ClientConnection(Connection):
         self.is_head = False
         self.is_idle = True
         self.id = _new_id()
+        alsoProvides(self, IHalfCloseableProtocol)
         self.receive = self._receive_next
         self.transport.resumeProducing()
         self._stop_timer()
@@ -181,8 +185,15 @@ class ClientConnection(Connection):
         end_gently(self.transport)
 
     def readConnectionLost(self) -> None:  # noqa: N802  called by Twisted
-        """Close, once the answer is written: the client, refused, sends no more."""
-        self.transport.loseConnection()
+        """
+        Close, once the last answer is written: the client sends no more.
+
+        Who ends its half while an answer is awaited has left, as far as anybody can tell.
+        """
+        if self.is_answered or self.is_idle:
+            self.transport.loseConnection()
+        else:
+            self.transport.connectionLost(connectionDone)
 
     def writeConnectionLost(self) -> None:  # noqa: N802  called by Twisted
         """Wait for the client to end its half, too."""
@@ -210,6 +221,8 @@ class ClientConnection(Connection):
         # RFC 9112 section 2.2: an empty line may stand before the request.
         end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
         if end == 3 and len(data) <= self.listener.config.max_header_size:
+            if _BARE_LF.search(data):  # its end would never be found
+                self._refuse(BadRequest(400, "A line ends with LF alone; end lines with CR LF."))
             return
         self._stop_timer()
         self.receive = self._receive_early
