@@ -261,7 +261,8 @@ def test_a_socket_that_cannot_be_made_is_named_and_the_pid_file_goes(tmp_path: P
     done = run_twistd(tmp_path, *options, *what)
     assert done.returncode == 1
     said = done.stdout + done.stderr  # twistd's own log has taken standard error by then
-    assert "wsrelay: cannot listen: " in said
+    where = "unix:/nonexistent/r.sock: No such file or directory (listener default)"
+    assert f"wsrelay: cannot listen on {where}" in said
     assert "(listener default)" in said
     assert "/nonexistent/r.sock" in said
     assert "Traceback" not in said
