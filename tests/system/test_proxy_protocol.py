@@ -288,6 +288,38 @@ def test_a_header_goes_through(stage: Stage, header: bytes) -> None:
     assert stage.accept().read_head().startswith(V1 + b"GET ")
 
 
+@versions
+def test_each_request_of_plain_http_has_a_connection_with_its_clients_header(
+    stage: Stage, version: str
+) -> None:
+    """A kept connection that one client's header stands before must not serve another."""
+    clients = [stage.connect("clear") for _ in range(2)]
+    for _ in range(2):
+        for client in clients:
+            client.send(f"GET /main/{version} HTTP/1.1\r\nHost: r.test\r\n\r\n".encode())
+            other = stage.accept()
+            header = expected(version, client)
+            assert other.read(len(header)) == header
+            assert other.read_head().startswith(b"GET ")
+            other.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            assert client.read_head().startswith(b"HTTP/1.1 200 ")
+            assert client.read(2) == b"ok"
+
+
+@headers
+def test_every_request_on_a_kept_connection_is_the_headers_clients(
+    stage: Stage, header: bytes
+) -> None:
+    client = begin(stage, "main", header)
+    for _ in range(2):
+        client.send(b"GET / HTTP/1.1\r\nHost: r.test\r\nX-Forwarded-For: 10.6.6.6\r\n\r\n")
+        other = stage.accept()
+        check_fields(other.read_head().split(b"\r\n"), b"http")
+        other.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        assert client.read_head().startswith(b"HTTP/1.1 200 ")
+        assert client.read(2) == b"ok"
+
+
 # health checks
 
 
