@@ -72,6 +72,8 @@ BAD_REQUESTS = {
     "garbage": b"\x17\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "lines-end-with-lf": changed().replace(b"\r\n", b"\n"),
     "one-line-ends-with-lf": changed().replace(b"\r\n", b"\n", 1),
+    "proxy-v1": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    "proxy-v2": b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
     "only-spaces": b"    \r\n\r\n",
     "http-0.9": lines(b"GET /"),
     "two-spaces": changed(line=b"GET  / HTTP/1.1"),

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TLS_HELLO: Final = b"\x16\x03"
 """How a TLS record with a handshake begins (RFC 8446 section 5.1)."""
 
+PROXY_HEADERS: Final = (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")
+"""How headers of the PROXY protocol begin, versions 1 and 2."""
+
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 CLOSE: Final = b"close"
@@ -217,6 +220,10 @@ class ClientConnection(Connection):
         if data.startswith(TLS_HELLO):
             self.relay.refused_early(self, 400, "This is TLS; this listener speaks plain HTTP.")
             self.end()
+            return
+        if data.startswith(PROXY_HEADERS):
+            what = "This is a PROXY header; the listener takes none without proxy_protocol = yes."
+            self._refuse(BadRequest(400, what))
             return
         # RFC 9112 section 2.2: an empty line may stand before the request.
         end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
