@@ -65,6 +65,65 @@ from others ``X-Forwarded-…`` is replaced, and a PROXY header not taken::
     [listener:behind-nginx]
     endpoint = unix:/run/wsrelay/nginx.sock:mode=660
     trusted_proxies = unix:
+
+TLS
+---
+
+TLS 1.2 and 1.3 are spoken, with ECDHE and AEAD ciphers only, and HTTP/1.1.  Renegotiation is
+refused.  Clients that come back resume their sessions, with tickets or, in TLS 1.2, with
+session ids.  A reload reads all files again and touches no connection; tickets stay good until
+the relay restarts, or until ``min_tls``, ``client_certificate`` or the authorities in
+``client_ca`` change.  A plain HTTP request on such a listener is answered 400, which says so.
+
+Several certificates
+    ``certificates`` names a directory of
+
+    * ``*.pem``, each with a certificate and then its chain, and with its key, which may also be
+      in ``*.key`` beside it,
+    * ``*.crt`` with ``*.key``,
+    * folders as certbot makes them, with ``fullchain.pem`` and ``privkey.pem``:
+      ``certificates = /etc/letsencrypt/live`` will do.
+
+    Anything else in it is passed over, and so is what begins with a dot.  A file that cannot
+    be used is an error, at the start and at a reload, which is refused then; so write a new
+    file under another name, ``.new`` say, and rename it.  A reload reads as the user that the
+    relay runs as.
+
+    The client's word (SNI) chooses: the very name first, then ``*.example.com`` for one label
+    in front, else the default.  That is ``certificate`` if it is given, else the file
+    ``default.pem``, else the first by name.  Names are those of ``subjectAltName``; the common
+    name counts only where there is none.  If two certificates have a name, the one that is
+    valid longer is used, and the log says so.  An expired one is used if there is no other,
+    and the log says that, too.
+
+    ::
+
+        [listener:public]
+        endpoint = tcp:443
+        certificates = certs
+
+Certificates of clients
+    With ``client_certificate = required`` a client without a certificate that an authority in
+    ``client_ca`` has signed does not get past the TLS handshake.  With ``optional`` it may
+    have none, but not a bad one.  The system's authorities do not count.
+
+    ::
+
+        [listener:partners]
+        endpoint = tcp:8443
+        certificate = api.pem
+        client_ca = partners-ca.pem
+        client_certificate = required
+
+    Upstreams get ``X-SSL-Client-Verify``, ``SUCCESS`` or ``NONE``, and with ``SUCCESS`` also
+    ``X-SSL-Client-S-DN``, the subject as RFC 4514 and nginx write it:
+    ``CN=ann,O=Example``.  It is ASCII: ``\\C3\\B6`` stands for an ö in UTF-8.
+
+    What a client says in headers of these names is dropped, on every listener.  What one of
+    ``trusted_proxies`` says passes, but not on a listener that asks for certificates itself.
+
+    A certificate that expires ends no connection.  Revocation lists are not looked at: give
+    those who may come in certificates of a short life, or an authority of their own.
 """
 
 BALANCERS = """\

@@ -126,10 +126,37 @@ def test_the_client_s_headers_keep_their_order_case_and_bytes() -> None:
         b"X-Forwarded_Proto: http",
         b"X_Real_IP: 198.51.100.1",
         b"Forwarded: for=198.51.100.1",
+        b"X-SSL-Client-Verify: SUCCESS",
+        b"x-ssl-client-s-dn: CN=admin",
+        b"X_SSL_Client_Verify: SUCCESS",
+        b"X-SSL_Client-S_DN: CN=admin",
     ],
 )
 def test_what_is_for_one_hop_or_for_the_relay_to_say_does_not_pass(line: bytes) -> None:
     assert passed(line, b"X-Other: 1") == [b"X-Other: 1"]
+
+
+CERTIFICATE = [b"X-SSL-Client-Verify: SUCCESS", b"X-SSL-Client-S-DN: CN=client"]
+CLAIMS = [b"x-ssl-client-verify: SUCCESS", b"X_SSL_Client_S_DN: CN=admin"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_a_client_s_certificate_proves_is_said_by_the_relay_alone(*, trusted: bool) -> None:
+    asked = evolve(STRANGER, client_verify=b"SUCCESS", client_subject=b"CN=client", trusted=trusted)
+    assert sent(*HANDSHAKE, *CLAIMS, forwarded=asked)[3:] == [*SET_BY_RELAY, *CERTIFICATE]
+    none = evolve(STRANGER, client_verify=b"NONE", trusted=trusted)
+    expected = [*SET_BY_RELAY, b"X-SSL-Client-Verify: NONE"]
+    assert sent(*HANDSHAKE, *CLAIMS, forwarded=none)[3:] == expected
+
+
+def test_a_trusted_proxy_may_say_it_where_the_relay_does_not_ask() -> None:
+    proxy = evolve(STRANGER, trusted=True)
+    assert sent(*HANDSHAKE, *CLAIMS, forwarded=proxy)[3:] == [*CLAIMS, *SET_BY_RELAY]
+
+
+def test_a_subject_may_be_empty() -> None:
+    asked = evolve(STRANGER, client_verify=b"SUCCESS", client_subject=b"")
+    assert sent(*HANDSHAKE, forwarded=asked)[-1] == b"X-SSL-Client-S-DN: "
 
 
 def test_what_connection_lists_does_not_pass() -> None:
