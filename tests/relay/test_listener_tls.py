@@ -446,21 +446,35 @@ def test_a_resumed_session_still_says_whose_it_is(
     assert again.subject == "CN=client.test"
 
 
-def test_the_authorities_of_clients_are_told_to_them(papers: Papers, certs: Path) -> None:
-    server = asking(papers, "optional", certs)
-    client = SSL.Context(SSL.TLS_METHOD)
+def shake_hands(server: ListenerTLS, name: bytes) -> SSL.Connection:
+    """Connect with OpenSSL itself, which shows more; return the client's end."""
     there = server.serverConnectionForTLS(None)  # type: ignore[arg-type]
     there.set_accept_state()
-    here = SSL.Connection(client, None)
+    here = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
     here.set_connect_state()
-    here.set_tlsext_host_name(b"a.test")
+    here.set_tlsext_host_name(name)
     for _ in range(4):
         for one, other in ((here, there), (there, here)):
             with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
             with contextlib.suppress(SSL.WantReadError):
                 other.bio_write(one.bio_read(65536))
-    assert [each.CN for each in here.get_client_ca_list()] == ["authority"]
+    return here
+
+
+def test_the_authorities_of_clients_are_told_to_them(papers: Papers, certs: Path) -> None:
+    client = shake_hands(asking(papers, "optional", certs), b"a.test")
+    assert [each.CN for each in client.get_client_ca_list()] == ["authority"]
+
+
+def test_the_whole_chain_is_shown_in_its_order(papers: Papers, tmp_path: Path) -> None:
+    pairs = [papers.authority.issue("a.test"), papers.stranger]
+    files = [pairs[0].certificate, pairs[0].key, pairs[1].certificate, papers.ca]
+    (tmp_path / "a.pem").write_bytes(b"".join(each.read_bytes() for each in files))
+    client = shake_hands(tls(listener(papers, certificates=tmp_path)), b"a.test")
+    shown = [each.to_cryptography() for each in client.get_peer_cert_chain() or ()]
+    names = [each.subject.rfc4514_string() for each in shown]
+    assert names == ["CN=a.test", "CN=stranger.test", "CN=authority"]
 
 
 def test_a_bad_file_of_authorities_is_said(papers: Papers) -> None:

@@ -219,6 +219,7 @@ def test_a_plain_request_is_answered_in_plain_and_ends(papers: Papers, pieces: l
     assert world.observer.refusals == [(400, "plain request on a TLS listener")]
     world.leave_all()
     world.assert_clean()
+    assert len(world.observer.refusals) == 1
     assert world.factory.protocols == {}
 
 
@@ -257,6 +258,17 @@ def test_what_is_neither_tls_nor_http_is_for_openssl_to_refuse(papers: Papers, d
     [(status, why)] = world.observer.refusals
     assert status == 400
     assert why.startswith("TLS failed: ")
+    world.assert_clean()
+
+
+def test_letters_are_not_collected_without_end(papers: Papers) -> None:
+    world = SecureWorld(papers)
+    client = world.client()
+    for _ in range(tls_transport.LONGEST_METHOD):
+        world.send(client, b"A")
+    assert world.observer.refusals == []
+    world.send(client, b"A")
+    assert client.lost
     world.assert_clean()
 
 
