@@ -45,6 +45,24 @@ def still_session(
     return StillSession(facts, pump=StillPump(NOTHING._replace(**numbers)))
 
 
+@define(eq=False)
+class StillExchange:
+    """A plain request under way, of which something has passed."""
+
+    place: tuple[str, str, str]
+    passed: tuple[int, int]
+
+    def break_off(self) -> None:
+        raise NotImplementedError
+
+
+def still_exchange(
+    route: str = "chat", pool: str = "pool", upstream: str = "a", up: int = 0, down: int = 0
+) -> StillExchange:
+    """Make a plain request of a route to an upstream, with bytes."""
+    return StillExchange((route, pool, upstream), (up, down))
+
+
 @frozen
 class Page:
     """What a page of metrics says."""

@@ -20,7 +20,7 @@ from wsrelay.observe.metrics import (
     Metrics,
 )
 from wsrelay.relay.causes import Cause
-from wsrelay.relay.facts import REFUSALS, Facts
+from wsrelay.relay.facts import REFUSALS, Exchanged, Facts
 from wsrelay.relay.pump import Side
 
 
@@ -130,6 +130,46 @@ def test_each_phase_that_there_was_is_timed_and_the_whole_if_an_upstream_was_ask
     }
 
 
+# plain requests
+
+
+def test_plain_requests_count_apart_from_handshakes_whoever_answered_them() -> None:
+    metrics = Metrics()
+    where = {"route": "chat", "pool": "pool", "upstream": "a", "method": "GET"}
+    metrics.exchanged(facts(**where, status=200), Exchanged())
+    metrics.exchanged(facts(**where, status=404), Exchanged())
+    metrics.exchanged(facts(**where, status=200), Exchanged(problem="the client left"))
+    metrics.refused(facts(method="BREW", status=404, refusal="no-route"), "")
+    metrics.refused(facts(status=404, refusal="no-route"), "")
+    assert metrics.http_requests == {
+        ("web", "chat", "pool", "a", 200): 2,
+        ("web", "chat", "pool", "a", 404): 1,
+        ("web", "", "", "", 404): 1,
+    }
+    assert metrics.handshakes == {("web", "", "", "", 404): 1}
+    assert metrics.rejected["no-route"] == 2
+
+
+def test_a_plain_request_is_timed_to_the_end_of_its_answer() -> None:
+    metrics = Metrics()
+    phases = {"request": 0.5, "connect": 0.25, "answer": 1.0}
+    plain = {"method": "GET", "handshake_ms": 1750.0}
+    metrics.exchanged(facts(**plain, attempts=1, phases=phases), Exchanged(duration=9.0))
+    metrics.refused(facts(**plain, phases={"queue": 3.0}), "")
+    metrics.refused(facts(**plain, attempts=2), "")
+    assert {phase: seen(metrics.http_request_seconds[phase]) for phase in PHASES} == {
+        "request": (1, 0.5),
+        "queue": (1, 3.0),
+        "connect": (1, 0.25),
+        "answer": (1, 1.0),
+        "total": (2, 10.75),
+    }
+    assert {seen(each) for each in metrics.handshake_seconds.values()} == {(0, 0.0)}
+
+
+# others
+
+
 def test_retries_and_reloads_and_changes_of_health_are_counted() -> None:
     metrics = Metrics()
     assert metrics.reloads == {"ok": 0, "refused": 0}
@@ -202,18 +242,23 @@ def test_pings_are_answered_in_some_time_or_late() -> None:
     assert seen(metrics.ping_rtt[Side.UPSTREAM]) == (0, 0.0)
 
 
+def test_a_plain_request_alone_is_enough_to_know_an_upstream() -> None:
+    metrics = Metrics()
+    metrics.exchanged(facts(pool="pool", upstream="a", method="GET"), Exchanged())
+    assert set(metrics.upstreams) == {("pool", "a")}
+
+
 def test_nothing_more_is_kept_of_an_upstream_that_is_forgotten() -> None:
     metrics = Metrics()
     for pool, upstream in (("pool", "a"), ("pool", "b"), ("other", "a"), ("pool", "")):
         metrics.refused(facts(pool=pool, upstream=upstream, status=502), "")
+        metrics.refused(facts(pool=pool, upstream=upstream, status=502, method="GET"), "")
         if upstream:
             metrics.health_changed(pool, upstream, "down")
     assert set(metrics.upstreams) == {("pool", "a"), ("pool", "b"), ("other", "a")}
     metrics.forget({("pool", "a"), ("pool", "z")})
     assert set(metrics.upstreams) == {("pool", "b"), ("other", "a")}
-    assert {key[2:4] for key in metrics.handshakes} == {
-        ("pool", "b"),
-        ("other", "a"),
-        ("pool", ""),
-    }
+    kept = {("pool", "b"), ("other", "a"), ("pool", "")}
+    assert {key[2:4] for key in metrics.handshakes} == kept
+    assert {key[2:4] for key in metrics.http_requests} == kept
     assert {key[:2] for key in metrics.health_transitions} == {("pool", "b"), ("other", "a")}

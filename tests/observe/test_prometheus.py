@@ -19,7 +19,7 @@ from tests.observe.support import Page, read, still_session
 from tests.relay.support import BINARY, TEXT, FakeTransport, frame_from
 from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
-from wsrelay.config.model import RouteConfig, UpstreamConfig
+from wsrelay.config.model import PathRule, RouteConfig, UpstreamConfig
 from wsrelay.observe import prometheus
 from wsrelay.observe.bounds import FORGOTTEN_AFTER
 from wsrelay.observe.families import FAMILIES
@@ -28,7 +28,7 @@ from wsrelay.observe.metrics import Metrics
 from wsrelay.observe.prometheus import Exporter
 from wsrelay.observe.traffic import KEPT_FOR, Traffic
 from wsrelay.relay.causes import Cause
-from wsrelay.relay.facts import REFUSALS, Facts, Several
+from wsrelay.relay.facts import REFUSALS, Exchanged, Facts, Several
 from wsrelay.relay.pump import Side
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
@@ -55,7 +55,14 @@ CONTRACT = {
     "wsrelay_open_fds": ("gauge", set()),
     "wsrelay_handshake_seconds": ("histogram", {"phase"}),
     "wsrelay_session_seconds": ("histogram", set()),
+    "wsrelay_http_requests_total": ("counter", {"listener", "route", "pool", "upstream", "status"}),
+    "wsrelay_http_requests_in_flight": ("gauge", {"route", "pool", "upstream"}),
+    "wsrelay_http_request_seconds": ("histogram", {"phase"}),
+    "wsrelay_http_bytes_total": ("counter", {"route", "direction"}),
 }
+
+PLAIN = b"GET /chat/page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 
 
 @define(eq=False)
@@ -85,6 +92,10 @@ class Watched:
         assert not self.world.relay.sessions
 
 
+EMPTY = {"wsrelay_sessions", "wsrelay_http_requests_in_flight"}
+"""Gauges that are 0 where nothing goes on."""
+
+
 def rule(**more: Any) -> RouteConfig:
     return evolve(ROUTE, **more)
 
@@ -97,6 +108,8 @@ def busy() -> Watched:
     world.send(client, frame_from(CLIENT, TEXT, b"hello"))
     watched.end(client, upstream)
     world.ask(b"nonsense\r\n\r\n")
+    world.ask(PLAIN)
+    world.send(world.accept(), OK + bytes(10))
     world.pool.upstreams[0].failed("connection refused")
     watched.metrics.pinged(CLIENT, 0.1)
     watched.metrics.health_changed("pool", "a", "down")
@@ -168,17 +181,19 @@ def test_the_library_is_not_loaded_by_what_counts_nor_by_the_service() -> None:
 def test_a_relay_to_which_nobody_has_come_says_zero() -> None:
     page = Watched().page()
     assert {each["reason"] for each in page.labels_of("wsrelay_rejected_total")} == REFUSALS
-    assert [each["upstream"] for each in page.labels_of("wsrelay_sessions")] == list("abcd")
+    for gauge in ("wsrelay_sessions", "wsrelay_http_requests_in_flight"):
+        assert [each["upstream"] for each in page.labels_of(gauge)] == list("abcd")
     assert page.labels_of("wsrelay_handshakes_total") == []
     counters = {
         name: value
         for (name, _), value in page.samples.items()
-        if CONTRACT[stem(name)][0] != "gauge" or name == "wsrelay_sessions"
+        if CONTRACT[stem(name)][0] != "gauge" or stem(name) in EMPTY
     }
     assert set(counters.values()) == {0}
-    assert {"wsrelay_messages_total", "wsrelay_retries_total", "wsrelay_pings_total"} <= set(
-        counters
-    )
+    assert EMPTY | {
+        *("wsrelay_messages_total", "wsrelay_retries_total", "wsrelay_pings_total"),
+        "wsrelay_http_bytes_total",
+    } <= set(counters)
 
 
 def test_a_session_is_seen_from_its_handshake_to_its_close() -> None:
@@ -244,6 +259,84 @@ def test_refusals_and_retries_are_seen() -> None:
         ("chat", "pool", "502"),
     }
     assert page.value("wsrelay_handshake_seconds_count", phase="total") == 1
+
+
+def test_a_plain_request_is_seen_from_its_first_byte_to_the_last_of_the_answer() -> None:
+    watched = Watched()
+    world = watched.world
+    where = {"route": "chat", "pool": "pool"}
+    world.ask(b"POST /chat HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\nsev")
+    page = watched.page()
+    assert page.value("wsrelay_http_requests_in_flight", upstream="a", **where) == 1
+    upstream = world.accept()
+    world.send(world.transports[0], b"en b")
+    page = watched.page()
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="up") == 0
+    world.send(upstream, OK + b"four")
+    page = watched.page()
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="up") == 7
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="down") == 4
+    assert page.labels_of("wsrelay_http_requests_total") == []
+    world.send(upstream, b"six...")
+    page = watched.page()
+    assert page.value("wsrelay_http_requests_in_flight", upstream="a", **where) == 0
+    told = {**where, "listener": "web", "upstream": "a", "status": "200"}
+    assert page.labels_of("wsrelay_http_requests_total") == [told]
+    assert page.value("wsrelay_http_requests_total", **told) == 1
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="up") == 7
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="down") == 10
+    # Each look at the page took a second.
+    seconds = "wsrelay_http_request_seconds_sum"
+    assert page.value(seconds, phase="connect") == KEPT_FOR
+    assert page.value(seconds, phase="answer") == KEPT_FOR
+    assert page.value(seconds, phase="total") == 3 * KEPT_FOR
+    assert page.labels_of("wsrelay_handshakes_total") == []
+    assert page.value("wsrelay_bytes_total", route="chat", direction="down") == 0
+
+
+def test_a_plain_request_that_is_refused_or_left_alone_is_seen_too() -> None:
+    watched = Watched()
+    world = watched.world
+    world.ask(PLAIN)
+    for _ in range(ROUTE.retries + 1):
+        world.refuse()
+    world.ask(PLAIN.replace(b"GET", b"TRACE"))
+    world.end(world.ask(PLAIN))
+    page = watched.page()
+    statuses = {
+        (each["upstream"], each["status"]): page.value("wsrelay_http_requests_total", **each)
+        for each in page.labels_of("wsrelay_http_requests_total")
+    }
+    assert statuses == {("c", "502"): 1, ("", "405"): 1, ("a", "499"): 1}
+    for reason in ("upstream-failed", "method", "client-left"):
+        assert page.value("wsrelay_rejected_total", reason=reason) == 1
+    assert page.value("wsrelay_retries_total", pool="pool") == ROUTE.retries
+    assert page.labels_of("wsrelay_handshakes_total") == []
+
+
+def test_files_are_requests_of_their_route_and_of_no_upstream(tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(bytes(1000))
+    files = rule(static=tmp_path, pool="", path=PathRule("prefix", "/chat"), strip_prefix=True)
+    watched = Watched(World(files))
+    where = {"route": "chat", "pool": "", "upstream": ""}
+    page = watched.page()
+    assert page.value("wsrelay_http_requests_in_flight", **where) == 0
+    watched.world.ask(PLAIN)
+    page = watched.page()
+    assert page.value("wsrelay_http_requests_total", listener="web", status="200", **where) == 1
+    assert page.value("wsrelay_http_bytes_total", route="chat", direction="down") == 1000
+    assert page.value("wsrelay_http_request_seconds_count", phase="total") == 0
+
+
+def test_a_route_without_plain_http_has_no_numbers_of_it() -> None:
+    watched = Watched(World(rule(http=False)))
+    watched.world.ask(PLAIN)
+    page = watched.page()
+    assert page.labels_of("wsrelay_http_requests_in_flight") == []
+    assert page.labels_of("wsrelay_http_bytes_total") == []
+    told = {"listener": "web", "route": "chat", "pool": "", "upstream": "", "status": "426"}
+    assert page.value("wsrelay_http_requests_total", **told) == 1
+    assert page.value("wsrelay_rejected_total", reason="plain-http") == 1
 
 
 def test_late_pings_and_their_closes_are_seen() -> None:
@@ -376,6 +469,10 @@ def test_nothing_that_a_client_sent_is_ever_a_label(data: st.DataObject) -> None
         session.cause = Cause(code, draw(), who.value)
         watched.metrics.session_opened(facts, session)
         watched.metrics.refused(facts, draw())
+        plain = evolve(facts, method=draw())
+        watched.metrics.refused(plain, draw())
+        for observer in (watched.metrics, watched.traffic):
+            observer.exchanged(plain, Exchanged(1, 2, 0.5, draw()))
         watched.metrics.session_ended(facts, session)
         watched.traffic.session_ended(facts, session)
         watched.world.relay.sessions[facts.id] = session
@@ -398,6 +495,9 @@ def test_of_a_real_client_nothing_is_on_the_page() -> None:
     upstream = world.accept()
     assert MARK.encode() in upstream.received
     world.ask(request.replace(b"Upgrade: websocket\r\n", b""))
+    plain = request.replace(b"Upgrade", b"X-Not").replace(b"Sec-WebSocket", b"X-Socket")
+    world.ask(plain.replace(b"GET", MARK.encode()))
+    world.send(world.accept(), b"HTTP/1.1 200 %b\r\n\r\n" % MARK.encode())
     page = watched.exporter.render().decode()
     world.end(client)
     page += watched.exporter.render().decode()
@@ -427,6 +527,7 @@ def check_name(name: str) -> None:
     server = UpstreamConfig(name, "ws://192.0.2.99:9000")
     watched = Watched(World(rule(name=name), [server]))
     watched.metrics.refused(Facts("1", name, "x", name, "pool", name, status=502), "")
+    watched.metrics.refused(Facts("1", name, "x", name, name, name, status=502, method="GET"), "")
     watched.metrics.retried(name)
     text = watched.exporter.render().decode()
     # Not the parser of the library alone: it takes other line ends, too, for the end of one.

@@ -144,6 +144,31 @@ def test_what_handshakes_showed_is_counted_and_the_last_trouble_kept() -> None:
     assert upstream.health == "up"
 
 
+def test_plain_requests_count_apart_from_handshakes_and_show_as_much() -> None:
+    each = Watched(max_fails=1)
+    upstream = each.upstream
+    each.fail(1)
+    upstream.succeeded(plain=True)
+    assert (upstream.handshakes, upstream.answers, upstream.health) == (0, 1, "up")
+    assert [(to, why) for _, to, why in each.told] == [
+        ("down", "refused"),
+        ("up", "a request succeeded"),
+    ]
+
+
+def test_a_plain_request_is_one_until_its_place_is_given_back() -> None:
+    upstream = Watched().upstream
+    session, plain = upstream.take(), upstream.take(plain=True)
+    assert (upstream.active, upstream.openings, upstream.requests) == (2, 2, 1)
+    session.opened()
+    assert (upstream.sessions, upstream.openings, upstream.requests) == (1, 1, 1)
+    plain.release()
+    plain.release()
+    assert (upstream.active, upstream.openings, upstream.requests) == (1, 0, 0)
+    session.release()
+    assert (upstream.active, upstream.openings, upstream.requests) == (0, 0, 0)
+
+
 def test_only_so_many_changes_are_remembered() -> None:
     each = Watched()
     for number in range(HISTORY):

@@ -58,6 +58,10 @@ FAMILIES = {
     "wsrelay_open_fds": ("gauge", ""),
     "wsrelay_handshake_seconds": ("histogram", "phase"),
     "wsrelay_session_seconds": ("histogram", ""),
+    "wsrelay_http_requests_total": ("counter", "listener route pool upstream status"),
+    "wsrelay_http_requests_in_flight": ("gauge", "route pool upstream"),
+    "wsrelay_http_request_seconds": ("histogram", "phase"),
+    "wsrelay_http_bytes_total": ("counter", "route direction"),
 }
 """All that there is: kind and labels, as users know them."""
 
@@ -224,8 +228,8 @@ def test_handshakes_are_counted_by_their_status_and_refusals_by_their_reason(
     for _ in range(3):
         end(*begin(stage, "/retry"))
     for request, status in (
-        (lines(b"GET /nowhere HTTP/1.1", b"Host: r.test"), 404),
-        (lines(b"GET /talk HTTP/1.1", b"Host: r.test"), 426),
+        (lines(b"GET /nowhere HTTP/1.1", b"Host: r.test", b"Connection: close"), 404),
+        (lines(b"GET /talk HTTP/1.1", b"Host: r.test", b"Connection: close"), 426),
         (lines(b"GET /talk HTTP/1.1"), 400),
         (lines(b"GET /talk HTTP/1.1", b"Host: r.test", b"X: " + b"x" * 20_000), 431),
     ):
@@ -239,11 +243,10 @@ def test_handshakes_are_counted_by_their_status_and_refusals_by_their_reason(
         ("main", "talk", "talk", "good", "502"): 1,
         ("main", "talk", "talk", "good", "499"): 1,
         ("main", "retry", "retry", "good", "101"): 3,
-        ("main", "", "", "", "404"): 1,
-        ("main", "talk", "", "", "426"): 1,
         ("main", "", "", "", "400"): 1,
         ("main", "", "", "", "431"): 1,
     }
+    plain = {("main", "", "", "", "404"): 1, ("main", "talk", "", "", "426"): 1}
     samples = wait_until(
         lambda: (
             sum(of_family(found := admin.metrics(), "wsrelay_handshakes_total").values())
@@ -261,6 +264,7 @@ def test_handshakes_are_counted_by_their_status_and_refusals_by_their_reason(
         ("malformed",): 1,
         ("header-too-large",): 1,
     }
+    assert of_family(samples, "wsrelay_http_requests_total") == plain
     assert of_family(samples, "wsrelay_retries_total") == {("retry",): 2, ("talk",): 1}
     assert of_family(samples, "wsrelay_health_transitions_total") == {
         ("talk", "good", "up"): 1,
@@ -442,7 +446,8 @@ def test_nothing_that_a_client_sends_is_a_label(stage: Stage, admin: Admin) -> N
     asked[0].send(masked(CLOSE, close_payload(3456, word)))
     assert read_data(servers[0]).close_code == 3456
     strange = stage.connect()
-    strange.send(b"%b /%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (word.upper(), word, word))
+    head = lines(b"%b /%b HTTP/1.1" % (word.upper(), word), b"Host: " + word, b"Connection: close")
+    strange.send(head)
     assert read_answer(strange).status in (400, 404, 426)
     end(asked[0], servers[0])
     wait_until(

@@ -184,7 +184,8 @@ class RelayView:
         drains = self.service.relay.drains
         closing = _shown(drains.running.get(upstream), [upstream], drains.find(upstream))
         words = upstream_words(upstream, self.calendar, closing, self._check(pool, upstream))
-        passed = self.traffic.collect(self.service.relay.sessions.values())
+        relay = self.service.relay
+        passed = self.traffic.collect(relay.sessions.values(), relay.exchanges)
         totals = passed.upstreams.get((pool.name, upstream.name), NOTHING)
         return {
             **words,

@@ -52,6 +52,17 @@ class Exchange(Search):
             self, self.client, self._reader, route.http_timeout, route.max_body_size
         )
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """See `wsrelay.http.exchanges.UnderWay`."""
+        upstream = "" if self.upstream is None else self.upstream.name
+        return self.route.name, self.pool.name, upstream
+
+    @property
+    def passed(self) -> tuple[int, int]:
+        """See `wsrelay.http.exchanges.UnderWay`."""
+        return (0, 0) if self._answer is None else (self._upload.sent, self._answer.sent)
+
     @override
     def begin(self) -> None:
         self.client.option = connection_option(self.request) if self._reader.done else CLOSE

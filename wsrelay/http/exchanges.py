@@ -17,6 +17,14 @@ log = Logger()
 class UnderWay(Protocol):
     """A plain request whose answer is not over."""
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Its route, pool and upstream; empty where there is none, or none yet."""
+
+    @property
+    def passed(self) -> tuple[int, int]:
+        """Bytes of the request's body and of the answer's; none before there is an answer."""
+
     def break_off(self) -> None:
         """End now, and tell the relay of the end."""
 

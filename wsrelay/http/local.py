@@ -42,6 +42,16 @@ class LocalAnswer:
     facts: Facts
     _sender: FileSender | None = field(default=None, init=False)
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """See `wsrelay.http.exchanges.UnderWay`."""
+        return self.route.name, "", ""
+
+    @property
+    def passed(self) -> tuple[int, int]:
+        """See `wsrelay.http.exchanges.UnderWay`."""
+        return 0, 0 if self._sender is None else self._sender.sent
+
     def begin(self) -> None:
         """Answer; called once."""
         self.client.left = self._client_left

@@ -20,7 +20,8 @@ FAMILIES: Final = {
     "wsrelay_handshakes_total": Family(
         "counter",
         "Opening handshakes that are over, by the status of the answer; 499: the client left "
-        "before. Route, pool and upstream are empty where it did not get that far.",
+        "before. Route, pool and upstream are empty where it did not get that far. What was no "
+        "request at all counts here, too.",
         ("listener", "route", "pool", "upstream", "status"),
     ),
     "wsrelay_handshake_seconds": Family(
@@ -35,8 +36,33 @@ FAMILIES: Final = {
     ),
     "wsrelay_retries_total": Family(
         "counter",
-        "Handshakes for which another upstream was tried after one had failed.",
+        "Handshakes and plain requests for which another upstream was tried after one had failed.",
         ("pool",),
+    ),
+    "wsrelay_http_requests_total": Family(
+        "counter",
+        "Plain requests that are over, by the status of the answer, whoever gave it; 499: the "
+        "client left before there was one. Route, pool and upstream are empty where it did not "
+        "get that far, the latter two also for files and redirects.",
+        ("listener", "route", "pool", "upstream", "status"),
+    ),
+    "wsrelay_http_requests_in_flight": Family(
+        "gauge",
+        "Plain requests under way, until the end of the answer; upstream is empty as long as "
+        "none is chosen, and for files.",
+        ("route", "pool", "upstream"),
+    ),
+    "wsrelay_http_request_seconds": Family(
+        "histogram",
+        "Time of plain requests: the parts of handshakes, where answer ends with the answer's "
+        "head, and, of those that an upstream was asked for, from the first byte to the end of "
+        "the answer (total).",
+        ("phase",),
+    ),
+    "wsrelay_http_bytes_total": Family(
+        "counter",
+        "Bytes of bodies, of plain requests (up) and of their answers (down), but for refusals.",
+        ("route", "direction"),
     ),
     "wsrelay_sessions": Family("gauge", "Sessions at the moment.", ("route", "pool", "upstream")),
     "wsrelay_session_seconds": Family("histogram", "How long sessions lasted that have ended."),

@@ -1,9 +1,9 @@
 """
-What is counted of handshakes, sessions and pings: plain numbers, in the reactor's thread.
+What is counted of requests, sessions and pings: plain numbers, in the reactor's thread.
 
 Nothing here formats or locks; `wsrelay.observe.prometheus` makes metrics of it when
 somebody asks.  No label is anything that a client sent: no path, query, host, address, id,
-user agent or origin.
+user agent, origin or method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from wsrelay.observe.bounds import Counts, Distinct, UpstreamKey
 from wsrelay.relay.causes import Cause
-from wsrelay.relay.facts import REFUSALS, Facts, Nobody
+from wsrelay.relay.facts import REFUSALS, Exchanged, Facts, Nobody
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
@@ -36,12 +36,15 @@ SESSION_BUCKETS: Final = (
 """Seconds: from a page that is left at once to a device that stays for a week."""
 
 PHASES: Final = ("request", "queue", "connect", "answer", "total")
-"""Parts of a handshake; see `Facts.phases`."""
+"""Parts of a handshake, or of a plain request; see `Facts.phases`."""
 
 PRIVATE_CODES: Final = 50
 """Distinct close codes above the standard ones that are counted by themselves."""
 
 _STANDARD_CODES: Final = range(1000, 1016)
+
+Where = tuple[str, str, str, str, int]
+"""Listener, route, pool, upstream and status."""
 
 
 @define(eq=False)
@@ -80,7 +83,8 @@ class Metrics(Nobody):
     Keys of counters are the labels' values in order.
     """
 
-    handshakes: Counts[tuple[str, str, str, str, int]] = field(factory=Counts, init=False)
+    handshakes: Counts[Where] = field(factory=Counts, init=False)
+    http_requests: Counts[Where] = field(factory=Counts, init=False)
     rejected: Counter[str] = field(init=False)
     closes: Counts[tuple[str, str, str]] = field(factory=Counts, init=False)
     pings: Counter[tuple[str, str]] = field(init=False)
@@ -89,6 +93,7 @@ class Metrics(Nobody):
     reloads: Counter[str] = field(init=False)
     ping_rtt: dict[Side, Histogram] = field(init=False)
     handshake_seconds: defaultdict[str, Histogram] = field(init=False)
+    http_request_seconds: defaultdict[str, Histogram] = field(init=False)
     session_seconds: Histogram = field(init=False)
     _private_codes: Distinct = field(factory=partial(Distinct, PRIVATE_CODES), init=False)
 
@@ -99,15 +104,15 @@ class Metrics(Nobody):
         )
         self.reloads = Counter({"ok": 0, "refused": 0})
         self.ping_rtt = {side: Histogram(PING_BUCKETS) for side in Side}
-        of_handshakes = partial(Histogram, HANDSHAKE_BUCKETS)
-        self.handshake_seconds = defaultdict(of_handshakes, {p: of_handshakes() for p in PHASES})
+        self.handshake_seconds = _by_phase()
+        self.http_request_seconds = _by_phase()
         self.session_seconds = Histogram(SESSION_BUCKETS)
 
     # the observer
 
     @override
     def session_opened(self, facts: Facts, session: Session) -> None:
-        self._finished(facts)
+        self._finished(facts, facts.handshake_ms / 1000)
 
     @override
     def session_ended(self, facts: Facts, session: Session) -> None:
@@ -117,8 +122,12 @@ class Metrics(Nobody):
         self.session_seconds.observe(session.reactor.seconds() - session.opened_at)
 
     @override
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
+        self._finished(facts, what.duration)
+
+    @override
     def refused(self, facts: Facts, reason: str) -> None:
-        self._finished(facts)
+        self._finished(facts, facts.handshake_ms / 1000)
         if facts.refusal:
             self.rejected[facts.refusal] += 1
 
@@ -149,25 +158,30 @@ class Metrics(Nobody):
     @property
     def upstreams(self) -> Iterable[UpstreamKey]:
         """Those that something is kept of."""
-        for _, _, pool, upstream, _ in self.handshakes:
-            if upstream:
-                yield pool, upstream
+        for requests in (self.handshakes, self.http_requests):
+            for _, _, pool, upstream, _ in requests:
+                if upstream:
+                    yield pool, upstream
         for pool, upstream, _ in self.health_transitions:
             yield pool, upstream
 
     def forget(self, upstreams: Container[UpstreamKey]) -> None:
         """Keep nothing more of some upstreams."""
-        for handshake in [each for each in self.handshakes if each[2:4] in upstreams]:
-            del self.handshakes[handshake]
+        for requests in (self.handshakes, self.http_requests):
+            for request in [each for each in requests if each[2:4] in upstreams]:
+                del requests[request]
         for change in [each for each in self.health_transitions if each[:2] in upstreams]:
             del self.health_transitions[change]
 
-    def _finished(self, facts: Facts) -> None:
-        self.handshakes.add((facts.listener, facts.route, facts.pool, facts.upstream, facts.status))
+    def _finished(self, facts: Facts, total: float) -> None:
+        requests, by_phase = self.handshakes, self.handshake_seconds
+        if facts.method:
+            requests, by_phase = self.http_requests, self.http_request_seconds
+        requests.add((facts.listener, facts.route, facts.pool, facts.upstream, facts.status))
         for phase, seconds in facts.phases.items():
-            self.handshake_seconds[phase].observe(seconds)
+            by_phase[phase].observe(seconds)
         if facts.attempts:  # what is refused at once would make all others look fast
-            self.handshake_seconds["total"].observe(facts.handshake_ms / 1000)
+            by_phase["total"].observe(total)
 
     def _code_of(self, cause: Cause) -> str:
         """Return a close code's label: peers can choose from two thousand."""
@@ -175,3 +189,8 @@ class Metrics(Nobody):
         if cause.code in _STANDARD_CODES or cause.initiator.startswith("relay:"):
             return code
         return self._private_codes.name(code)
+
+
+def _by_phase() -> defaultdict[str, Histogram]:
+    of_phase = partial(Histogram, HANDSHAKE_BUCKETS)
+    return defaultdict(of_phase, {phase: of_phase() for phase in PHASES})

@@ -24,7 +24,7 @@ from wsrelay.observe.bounds import Departures
 from wsrelay.observe.families import FAMILIES, Family
 from wsrelay.observe.lag import Lag
 from wsrelay.observe.metrics import Histogram, Metrics
-from wsrelay.observe.traffic import NOTHING, Passed, Traffic
+from wsrelay.observe.traffic import NO_BODIES, NOTHING, Passed, Traffic
 from wsrelay.relay.pump import Totals
 from wsrelay.relay.relay import Relay
 
@@ -63,11 +63,12 @@ class Exporter:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; called by the registry."""
-        passed = self._traffic.collect(self._relay.sessions.values())
+        passed = self._traffic.collect(self._relay.sessions.values(), self._relay.exchanges)
         self._forget_gone(passed)
         samples: dict[str, Samples] = {
             **self._counted(),
             **self._passed(passed),
+            **self._bodies(passed),
             **self._present(passed),
             **self._of_the_process(),
         }
@@ -83,6 +84,8 @@ class Exporter:
             "wsrelay_retries_total": _by_one_label(
                 {**dict.fromkeys(self._relay.pools, 0), **metrics.retries}
             ),
+            "wsrelay_http_requests_total": metrics.http_requests.items(),
+            "wsrelay_http_request_seconds": _by_one_label(metrics.http_request_seconds),
             "wsrelay_session_seconds": [((), metrics.session_seconds)],
             "wsrelay_closes_total": metrics.closes.items(),
             "wsrelay_pings_total": metrics.pings.items(),
@@ -113,6 +116,16 @@ class Exporter:
             "wsrelay_buffered_bytes": [((), everything.buffered)],
         }
 
+    def _bodies(self, passed: Passed) -> dict[str, Samples]:
+        silent = {route.name: NO_BODIES for route in self._relay.config.routes if route.http}
+        return {
+            "wsrelay_http_bytes_total": [
+                ((route, direction), size)
+                for route, bodies in {**silent, **passed.route_bodies}.items()
+                for direction, size in bodies._asdict().items()
+            ]
+        }
+
     def _present(self, passed: Passed) -> dict[str, Samples]:
         pools = self._relay.pools.values()
         upstreams = [(pool, upstream) for pool in pools for upstream in pool.upstreams]
@@ -122,8 +135,14 @@ class Exporter:
             for pool, upstream in upstreams
             if route.pool == pool.name
         }
+        plain = {route.name for route in self._relay.config.routes if route.http}
+        idle_plain = {place: 0 for place in idle if place[0] in plain}
+        for route in self._relay.config.routes:
+            if route.static is not None:
+                idle_plain[route.name, "", ""] = 0
         return {
             "wsrelay_sessions": {**idle, **passed.sessions}.items(),
+            "wsrelay_http_requests_in_flight": {**idle_plain, **passed.requests}.items(),
             "wsrelay_upstream_up": [
                 ((pool.name, upstream.name), int(upstream.health != "down"))
                 for pool, upstream in upstreams
@@ -148,6 +167,7 @@ class Exporter:
             (pool.name, each.name) for pool in relay.pools.values() for each in pool.upstreams
         }
         present.update((pool, upstream) for _, pool, upstream in passed.sessions)
+        present.update((pool, upstream) for _, pool, upstream in passed.requests)
         known = {*self._metrics.upstreams, *self._traffic.upstreams}
         gone = self._departures.overdue(known, present, relay.reactor.seconds())
         if gone:

@@ -47,9 +47,14 @@ class Change:
 
 @define(eq=False)
 class Lease:
-    """One session's place on an upstream, from the choice until the session's end."""
+    """
+    One session's place on an upstream, from the choice until the session's end.
+
+    A plain request has one, too; it is an opening until its answer is over.
+    """
 
     upstream: Upstream
+    _is_plain: bool = False
     _opens: bool = field(default=True, init=False)
     _held: bool = field(default=True, init=False)
 
@@ -65,6 +70,7 @@ class Lease:
             self._held = False
             self.opened()
             self.upstream.active -= 1
+            self.upstream.requests -= self._is_plain
             self.upstream.on_free()
 
 
@@ -82,7 +88,9 @@ class Upstream:
     :param policy: its pool's options; replaced by `update`.
     :param seconds: the monotonic time, in seconds.
     :param source: where the line came from.
-    :ivar active: live sessions and handshakes under way; *openings*: the latter.
+    :ivar active: live sessions, handshakes and plain requests under way; *openings*: all but
+        the sessions; *requests*: the plain requests.
+    :ivar handshakes: answered by it, in all; *answers*: plain requests that were.
     :ivar down_until: passive health: it looks down before this time.
     :ivar checked: what health checks say; 'unknown' without any.
     :ivar on_health: told of each `Change`; *on_free* of each place given back.
@@ -99,7 +107,9 @@ class Upstream:
     backup: bool = field(init=False)
     active: int = field(default=0, init=False)
     openings: int = field(default=0, init=False)
-    handshakes: int = field(default=0, init=False)  # answered by it, in all
+    requests: int = field(default=0, init=False)
+    handshakes: int = field(default=0, init=False)
+    answers: int = field(default=0, init=False)
     failures: int = field(default=0, init=False)
     last_problem: str = field(default="", init=False)
     state: State = field(default="ready", init=False)
@@ -177,25 +187,35 @@ class Upstream:
         """
         return self._proven or self.openings < TRIALS
 
-    def take(self) -> Lease:
+    def take(self, *, plain: bool = False) -> Lease:
         """
         Count one more session here, whatever the limits: `Pool.candidates` asks about those.
 
         Take in the same turn of the reactor in which the choice was made.
+
+        :param plain: it is a plain request, of which there will be no session.
         """
         self.active += 1
         self.openings += 1
-        return Lease(self)
+        self.requests += plain
+        return Lease(self, plain)
 
     # passive health
 
-    def succeeded(self) -> None:
-        """Note a finished handshake: every earlier failure is forgotten."""
-        self.handshakes += 1
+    def succeeded(self, *, plain: bool = False) -> None:
+        """
+        Note a finished handshake: every earlier failure is forgotten.
+
+        :param plain: it was a plain request instead, which shows as much.
+        """
+        if plain:
+            self.answers += 1
+        else:
+            self.handshakes += 1
         self._proven = self._seen_up = True
         self._forgive()
         if self.checked != "down" and self._told != "up":
-            self._change("up", "a handshake succeeded")
+            self._change("up", f"a {'request' if plain else 'handshake'} succeeded")
 
     def failed(self, why: str) -> None:
         """

@@ -240,7 +240,7 @@ class Search:
         self.attempts += 1
         self._tries += 1
         self._tried.append(upstream)
-        self._lease = upstream.take()
+        self._lease = upstream.take(plain=not self.upgrades)
         head = head_for(
             upstream.config,
             self.request,
@@ -310,7 +310,7 @@ class Search:
         self._answered = True
         self._end()
         self.facts.phases.update(self._connection.phases())
-        upstream.succeeded()
+        upstream.succeeded(plain=not self.upgrades)
 
     def _broken(self, reason: str) -> None:
         """Do without an upstream whose answer is none."""
