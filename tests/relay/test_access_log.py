@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -22,13 +23,14 @@ from tests.relay.world import ROUTE, World
 from wsrelay.config.model import LogConfig
 from wsrelay.log import Logger
 from wsrelay.observe.access_log import AccessLog, FileSink, NoLog, make_access_log
-from wsrelay.relay.facts import Facts
+from wsrelay.relay.facts import Exchanged, Facts
 from wsrelay.relay.pump import Side
 
 HANDSHAKE_KEYS = {
     *("ts", "event", "id", "listener", "route", "pool", "upstream", "client", "host", "path"),
     *("origin", "user_agent", "subprotocol", "extensions", "status", "attempts", "handshake_ms"),
 }
+HTTP_KEYS = HANDSHAKE_KEYS | {"method", "duration_s", "bytes_up", "bytes_down"}
 END_KEYS = HANDSHAKE_KEYS | {
     *("duration_s", "messages_up", "messages_down", "bytes_up", "bytes_down", "rtt_ms"),
     *("close_code", "close_reason", "initiator"),
@@ -37,6 +39,9 @@ FACTS = Facts(
     "1f2e", "web", "192.0.2.7:50123", "chat", "pool", "a", "chat.example.com", "/chat", "token=x",
     "https://example.com", "browser", "chat.v1", "permessage-deflate", 101, 2, 12.345,
 )  # fmt: skip
+
+
+PLAIN = evolve(FACTS, method="POST", status=404, subprotocol="", extensions="")
 
 
 ANY_SESSION: Any = None  # the record of an opening says nothing of it
@@ -150,14 +155,42 @@ def test_a_refused_handshake_is_one_record_and_says_why() -> None:
     assert set(json.loads(lines[1])) == HANDSHAKE_KEYS
 
 
+def test_a_plain_request_is_one_record_with_what_passed() -> None:
+    log, lines = json_log()
+    log.exchanged(PLAIN, Exchanged(bytes_up=7, bytes_down=70, duration=1.23456))
+    record = json.loads(lines[0])
+    assert set(record) == HTTP_KEYS
+    assert record["event"] == "http"
+    assert (record["method"], record["status"], record["upstream"]) == ("POST", 404, "a")
+    assert (record["bytes_up"], record["bytes_down"]) == (7, 70)
+    assert (record["handshake_ms"], record["duration_s"]) == (12.3, 1.235)
+    log.exchanged(PLAIN, Exchanged(problem="the client left"))
+    record = json.loads(lines[1])
+    assert set(record) == HTTP_KEYS | {"reason"}
+    assert record["reason"] == "the client left"
+
+
+def test_a_plain_request_that_is_refused_says_its_method() -> None:
+    log, lines = json_log()
+    log.refused(PLAIN, "No route leads from this host and path.")
+    record = json.loads(lines[0])
+    assert set(record) == HANDSHAKE_KEYS | {"reason", "method"}
+    assert (record["event"], record["method"]) == ("refused", "POST")
+
+
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_the_query_is_left_out_unless_asked_for(form: Any) -> None:
     log, lines = lines_of(LogConfig(format=form))
     log.session_opened(FACTS, ANY_SESSION)
-    assert "token" not in lines[0]
+    log.exchanged(PLAIN, Exchanged())
+    log.refused(PLAIN, "")
+    assert len(lines) == 3
+    assert not [line for line in lines if "token" in line]
     log, lines = lines_of(LogConfig(format=form, redact_query=False))
     log.session_opened(FACTS, ANY_SESSION)
-    assert "/chat?token=x" in lines[0]
+    log.exchanged(PLAIN, Exchanged())
+    log.refused(PLAIN, "")
+    assert ["/chat?token=x" in line for line in lines] == [True] * 3
 
 
 def test_text_is_one_readable_line_without_what_is_empty() -> None:
@@ -184,11 +217,12 @@ def test_whatever_a_client_sends_a_record_is_one_line_of_printable_ascii(
     log, lines = lines_of(LogConfig(format=form, redact_query=False))
     facts = Facts(
         "1", "web", "c", host=words, path=words, query=words, origin=words, user_agent=words,
-        subprotocol=words, extensions=words,
+        subprotocol=words, extensions=words, method=words,
     )  # fmt: skip
     log.session_opened(facts, ANY_SESSION)
     log.refused(facts, words)
-    assert len(lines) == 2
+    log.exchanged(facts, Exchanged(problem=words))
+    assert len(lines) == 3
     for line in lines:
         assert len(line.splitlines()) == 1
         assert line.isascii()
@@ -241,6 +275,32 @@ def test_the_relay_tells_the_log_of_open_end_and_refusal() -> None:
     assert records[0]["id"] == records[1]["id"] != records[2]["id"]
     assert (records[1]["close_code"], records[1]["initiator"]) == (1006, "upstream")
     assert records[2]["status"] == 400
+
+
+def test_the_relay_tells_the_log_of_plain_requests_each_by_an_id_of_its_own() -> None:
+    log, lines = json_log()
+    world = World()
+    world.relay.observer = log
+    client = world.ask(b"PUT /chat?token=x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    upstream = world.accept()
+    world.advance(2.0)
+    world.send(upstream, b"HTTP/1.1 201 Made\r\nContent-Length: 10\r\n\r\n1234")
+    assert lines == []
+    world.advance(3.0)
+    world.send(upstream, b"567890")
+    world.send(client, b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n")
+    world.send(upstream, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12")
+    world.end(client)
+    world.end(world.ask(b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n"))
+    records = [json.loads(line) for line in lines]
+    wanted = ("event", "method", "status", "bytes_up", "bytes_down", "duration_s", "reason")
+    assert [[each.get(key) for key in wanted] for each in records] == [
+        ["http", "PUT", 201, 3, 10, 5.0, None],
+        ["http", "GET", 200, 0, 2, 0.0, "the client left"],
+        ["refused", "GET", 499, None, None, None, "The client left before it was answered."],
+    ]
+    assert records[0]["handshake_ms"] == 2000
+    assert len({each["id"] for each in records}) == 3
 
 
 # where lines go

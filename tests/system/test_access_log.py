@@ -44,6 +44,7 @@ def relay(
     config = ini(f"{upstream.url} name=up", log="format = json") + (
         f"[route:down]\npath = /down\npool = down\nhttp = no\n"
         f"[pool:down]\nupstreams = ws://127.0.0.1:{free_port()} name=gone\n"
+        "[route:web]\npath = /web\npool = main\n"
     )
     with started_relay(config, tmp_path_factory.mktemp("relay")) as process:
         yield process
@@ -157,7 +158,7 @@ def test_a_violation_is_the_relays_word(stage: Stage, start: int) -> None:
 REFUSED = [
     (b"GET / HTTP/1.1\r\n\r\n", 400, 0),
     (handshake(b"/", b"X-Pad: " + b"p" * 20_000), 431, 0),
-    (lines(b"GET /plain HTTP/1.1", b"Host: r.test"), 426, 0),
+    (lines(b"GET /plain HTTP/1.1", b"Host: r.test", b"Connection: close"), 426, 0),
     (handshake(b"/down"), 502, 1),
 ]
 
@@ -172,6 +173,29 @@ def test_refusals_are_recorded_with_their_status(
     _, event = stage.relay.wait_for_event(start, event="refused", status=status)
     assert event["attempts"] == attempts
     assert set(COMMON) <= set(event)
+
+
+def test_plain_requests_are_recorded_when_their_answers_are_over(stage: Stage, start: int) -> None:
+    client = stage.connect()
+    client.send(lines(b"POST /web?token=secret HTTP/1.1", b"Host: r.test", b"Content-Length: 5"))
+    client.send(b"hello")
+    upstream = stage.accept()
+    upstream.read_head()
+    assert upstream.read(5) == b"hello"
+    upstream.send(lines(b"HTTP/1.1 404 No", b"Content-Length: 7") + b"nothing")
+    client.read_head()
+    assert client.read(7) == b"nothing"
+    _, event = stage.relay.wait_for_event(start, event="http")
+    assert list(event) == [*COMMON, "method", "duration_s", "bytes_up", "bytes_down"]
+    expected = {"method": "POST", "path": "/web", "status": 404, "bytes_up": 5, "bytes_down": 7}
+    assert expected.items() <= event.items()
+    assert event["duration_s"] * 1000 >= event["handshake_ms"] - 1
+    client.send(lines(b"TRACE /web HTTP/1.1", b"Host: r.test", b"Connection: close"))
+    client.read_to_end()
+    _, refused = stage.relay.wait_for_event(start, event="refused")
+    assert list(refused) == [*COMMON, "method", "reason"]
+    assert (refused["method"], refused["status"]) == ("TRACE", 405)
+    assert "secret" not in "\n".join(stage.relay.log().splitlines()[start:])
 
 
 def test_an_upstreams_refusal_is_recorded_with_its_status(stage: Stage, start: int) -> None:
