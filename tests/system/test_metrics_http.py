@@ -186,6 +186,21 @@ def test_so_many_requests_as_there_were_are_counted_each_once(stage: Stage, admi
     assert phases["answer",] == REQUESTS + 1
     assert counted(admin, "wsrelay_http_requests_in_flight", "route") == {}
 
+    status = admin.status()
+    assert (status["requests"], status["openings"], status["handshakes"]) == (0, 0, 1)
+    assert status["refused"] == 0, "of handshakes"
+    ok, missing = REQUESTS * 3 // 4, REQUESTS // 4
+    total = {"total": REQUESTS + 9, "2xx": ok + 1, "3xx": 0, "4xx": missing + 7, "5xx": 1}
+    assert status["http"] == total
+    assert {each["name"]: each["http"] for each in status["routes"]} == {
+        "web": {"total": REQUESTS + 5, "2xx": ok, "3xx": 0, "4xx": missing + 4, "5xx": 1},
+        "retry": {"total": 1, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0},
+        "ws": {"total": 1, "2xx": 0, "3xx": 0, "4xx": 1, "5xx": 0},
+    }
+    found = admin.upstream("web", "good")
+    assert (found["answered"], found["handshakes"], found["requests"]) == (REQUESTS, 1, 0)
+    assert (found["bytes_up"], found["bytes_down"]) == (10 * REQUESTS, 100 * REQUESTS)
+
 
 def test_what_is_under_way_is_shown_until_its_last_byte(stage: Stage, admin: Admin) -> None:
     client = stage.connect()
@@ -201,10 +216,19 @@ def test_what_is_under_way_is_shown_until_its_last_byte(stage: Stage, admin: Adm
         return counted(admin, "wsrelay_http_requests_in_flight", *labels)
 
     wait_until(lambda: in_flight() == {("web", "web", "good"): 1}, "it to be counted")
+    status = admin.status()
+    assert (status["requests"], status["openings"], status["sessions"]) == (1, 0, 0)
+    assert [each["requests"] for each in status["routes"]] == [1, 0, 0]
+    assert [each["requests"] for each in status["pools"]] == [1, 0]
+    known = {"requests": 1, "openings": 0, "answered": 1, "handshakes": 0, "idle_connections": 0}
+    assert known.items() <= admin.upstream("web", "good").items()
     assert counted(admin, "wsrelay_http_bytes_total", "direction") == {("down",): 4}
     assert counted(admin, "wsrelay_http_requests_total", "status") == {}
     server.send(b"half")
     assert client.read(4) == b"half"
     wait_until(lambda: in_flight() == {}, "it to be over")
+    assert admin.status()["requests"] == 0
+    known = {"requests": 0, "openings": 0, "answered": 1, "idle_connections": 1}
+    assert known.items() <= admin.upstream("web", "good").items()
     assert counted(admin, "wsrelay_http_bytes_total", "direction") == {("down",): 8}
     assert counted(admin, "wsrelay_http_requests_total", "status") == {("200",): 1}

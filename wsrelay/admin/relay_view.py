@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -19,16 +20,19 @@ from wsrelay.admin.words import (
     check_words,
     closing_words,
     date,
+    http_words,
     legs_words,
+    passed_words,
     pool_words,
+    route_words,
     session_words,
     upstream_words,
 )
 from wsrelay.config.errors import unknown_name
 from wsrelay.observe.lag import Lag
-from wsrelay.observe.metrics import Metrics
+from wsrelay.observe.metrics import Metrics, Where
 from wsrelay.observe.prometheus import Exporter
-from wsrelay.observe.traffic import NOTHING, Traffic
+from wsrelay.observe.traffic import NO_BODIES, NOTHING, Passed, Traffic
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.closing import Closing
@@ -46,7 +50,8 @@ class RelayView:
     Shows one relay: the half of a `Control` that changes nothing.
 
     :param service: the relay.
-    :param counts: of its handshakes; *traffic*: what passed; *lag*: of its reactor.
+    :param counts: of its handshakes and plain requests; *traffic*: what passed; *lag*: of
+        its reactor.
     :param recent: the end of its log.
     """
 
@@ -84,8 +89,10 @@ class RelayView:
             "connections": len(relay.connections),
             "openings": len(relay.openings),
             "sessions": len(relay.sessions),
+            "requests": len(relay.exchanges),
             "handshakes": opened,
             "refused": refused,
+            "http": http_words(self.counts.http_requests.items()),
             "lag_s": round(self.lag.seconds, 4),
             "last_reload": self._last_reload(),
             "listeners": [
@@ -184,16 +191,19 @@ class RelayView:
         drains = self.service.relay.drains
         closing = _shown(drains.running.get(upstream), [upstream], drains.find(upstream))
         words = upstream_words(upstream, self.calendar, closing, self._check(pool, upstream))
-        relay = self.service.relay
-        passed = self.traffic.collect(relay.sessions.values(), relay.exchanges)
-        totals = passed.upstreams.get((pool.name, upstream.name), NOTHING)
+        dialer = self.service.relay.dialers.get(upstream)  # None: it is gone
+        passed, key = self._passed(), (pool.name, upstream.name)
+        totals = passed.upstreams.get(key, NOTHING)
+        bodies = passed.upstream_bodies.get(key, NO_BODIES)
         return {
             **words,
-            "messages_up": totals.client_messages,
-            "messages_down": totals.upstream_messages,
-            "bytes_up": totals.client_payload,
-            "bytes_down": totals.upstream_payload,
+            "idle_connections": 0 if dialer is None else len(dialer.idle),
+            **passed_words(totals, bodies),
         }
+
+    def _passed(self) -> Passed:
+        relay = self.service.relay
+        return self.traffic.collect(relay.sessions.values(), relay.exchanges)
 
     def _check(self, pool: Pool, upstream: Upstream) -> Json | None:
         upkeep = self.service.upkeeps.get(pool)
@@ -205,18 +215,16 @@ class RelayView:
         return "" if upkeep is None or upkeep.source is None else upkeep.source.problem
 
     def _routes(self) -> list[Json]:
-        counts: dict[str, int] = {}
-        for session in self.service.relay.sessions.values():
-            counts[session.route.name] = counts.get(session.route.name, 0) + 1
-        signs = {"exact": "= ", "prefix": "", "regex": "~ "}
+        relay = self.service.relay
+        sessions = Counter(each.route.name for each in relay.sessions.values())
+        requests = Counter(each.place[0] for each in relay.exchanges)
+        http: dict[str, list[tuple[Where, int]]] = {}
+        for where, count in self.counts.http_requests.items():
+            http.setdefault(where[1], []).append((where, count))
         return [
-            {
-                "name": each.name,
-                "host": each.host,
-                "path": f"{signs[each.path.kind]}{each.path.value}",
-                "pool": each.pool,
-                "sessions": counts.get(each.name, 0),
-            }
+            route_words(
+                each, sessions[each.name], requests[each.name], http_words(http.get(each.name, ()))
+            )
             for each in self.service.config.routes
         ]
 

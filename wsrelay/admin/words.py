@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from attrs import frozen
 
-from wsrelay.config.model import PluginCall
+from wsrelay.config.model import PluginCall, RouteConfig
 from wsrelay.health.check import Result
+from wsrelay.observe.metrics import Where
+from wsrelay.observe.traffic import Bodies
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.closing import Closing
-from wsrelay.relay.pump import Side
+from wsrelay.relay.pump import Side, Totals
 from wsrelay.relay.session import Session
 
 Json = dict[str, Any]
+
+_SIGNS: Final = {"exact": "= ", "prefix": "", "regex": "~ "}
 
 
 @frozen
@@ -70,7 +74,7 @@ def closing_words(closing: Closing | None) -> Json | None:
 def upstream_words(
     upstream: Upstream, calendar: Calendar, closing: Closing | None, check: Json | None
 ) -> Json:
-    """Say what is known of an upstream, but for what passed through it."""
+    """Say what is known of an upstream, but for its connections and what passed through it."""
     return {
         "name": upstream.name,
         "url": upstream.url,
@@ -82,10 +86,12 @@ def upstream_words(
         "max_connections": upstream.max_connections,
         "backup": upstream.backup,
         "sessions": upstream.sessions,
-        "openings": upstream.openings,
+        "openings": upstream.openings - upstream.requests,
+        "requests": upstream.requests,
         "rtt_ms": milliseconds(upstream.rtt),
         "drain": closing_words(closing),
         "handshakes": upstream.handshakes,
+        "answered": upstream.answers,
         "failures": upstream.failures,
         "last_problem": upstream.last_problem,
         "check": check,
@@ -93,6 +99,42 @@ def upstream_words(
             {"at": calendar.at(each.at), "to": each.to, "why": each.why}
             for each in upstream.history
         ],
+    }
+
+
+def passed_words(totals: Totals, bodies: Bodies) -> Json:
+    """Say what passed through an upstream: messages of sessions, and bytes of everything."""
+    return {
+        "messages_up": totals.client_messages,
+        "messages_down": totals.upstream_messages,
+        "bytes_up": totals.client_payload + bodies.up,
+        "bytes_down": totals.upstream_payload + bodies.down,
+    }
+
+
+def http_words(requests: Iterable[tuple[Where, int]]) -> Json:
+    """Say how many plain requests are over, and how they were answered."""
+    words = {"total": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0}
+    for (*_, status), count in requests:
+        words["total"] += count
+        kind = f"{status // 100}xx"
+        if kind in words:
+            words[kind] += count
+    return words
+
+
+def route_words(route: RouteConfig, sessions: int, requests: int, http: Json) -> Json:
+    """Say what is known of a route; *http* is of `http_words`."""
+    return {
+        "name": route.name,
+        "host": route.host,
+        "path": f"{_SIGNS[route.path.kind]}{route.path.value}",
+        "pool": route.pool,
+        "static": None if route.static is None else str(route.static),
+        "redirect": route.redirect,
+        "sessions": sessions,
+        "requests": requests,
+        "http": http,
     }
 
 
@@ -108,14 +150,15 @@ def check_words(result: Result, at: str) -> Json:
 
 def pool_words(pool: Pool) -> Json:
     """Say what is known of a pool, but for its upstreams and drains."""
-    config = pool.config
+    config, members = pool.config, (*pool.upstreams, *pool.gone)
     return {
         "name": pool.name,
         "balancer": _call_text(config.balancer),
         "sticky": None if config.sticky is None else "cookie",
         "discover": None if config.discover is None else _call_text(config.discover),
         "health_check": None if config.health_check is None else config.health_check.kind,
-        "sessions": sum(each.sessions for each in (*pool.upstreams, *pool.gone)),
+        "sessions": sum(each.sessions for each in members),
+        "requests": sum(each.requests for each in members),
         "queue": len(pool.line),
     }
 
