@@ -55,8 +55,9 @@ They stand before the command or behind it.
 MORE = {
     "status": """\
 The line of an upstream ends with what its last health check found; where there are no checks,
-with the last problem that a handshake had, however long ago.  ``--json`` prints
-``status.json`` as the relay has it.""",
+with the last problem that a handshake or a request had, however long ago.  Where there was
+plain HTTP, *requests* are those under way, and *answered* those that the upstream has answered.
+``--json`` prints ``status.json`` as the relay has it.""",
     "top": """\
 Rates are by the relay's own clock.  Without a terminal, and with ``--count``, tables are
 printed one below the other; with ``--json`` a document a line.  A relay that is away is tried

@@ -74,8 +74,12 @@ def pool(name: str, *upstreams: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def status(*pools: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return a whole status.json."""
-    return deepcopy(STATUS) | {"pools": list(pools)} | more
+    """Return a whole status.json, of a relay that has had no plain request."""
+    quiet = {"requests": 0, "http": dict.fromkeys(STATUS["http"], 0)}
+    found = deepcopy(STATUS) | quiet
+    for route in found["routes"]:
+        route |= quiet
+    return found | {"pools": list(pools)} | more
 
 
 def progress(what: str, total: int, closed: int, done: bool = False) -> dict[str, Any]:

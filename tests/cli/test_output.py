@@ -113,6 +113,46 @@ def test_status_is_laid_out(relay: Relay, capsys: Output) -> None:
     assert ran.out == SHOWN
 
 
+PLAIN = {"total": 815, "2xx": 790, "3xx": 12, "4xx": 11, "5xx": 2}
+ROUTE = {"host": None, "pool": "", "static": None, "redirect": None, "sessions": 0, "requests": 0}
+
+HTTP_SHOWN = """\
+wsrelay 0.1.0, pid 4711, up 12s since 2026-11-21T14:00:00Z, ready
+/etc/wsrelay/relay.ini, the native pump
+12 sessions, 14 connections, 1 opening, 40 handshakes, 3 refused
+plain HTTP: 2 requests under way, 815 over: 790 2xx, 12 3xx, 11 4xx, 2 5xx
+listener public: 127.0.0.1:8080
+route web: /web to pool web, 4 sessions, 1 request, 815 over: 790 2xx, 12 3xx, 11 4xx, 2 5xx
+route app: /app to files in /srv/www
+route old: /old redirects to https://example.com
+
+pool web (least-connections): 8 sessions, 2 requests, queue 0
+  upstream  state  health  weight  sessions  requests  handshakes  answered  failures     rtt  last check
+  a         ready  up 11s       1         4         2          17       805         1  0.4 ms
+  b         ready  up 11s       1         4         0          17         0         1  0.4 ms
+
+pool ws (least-connections): 4 sessions, queue 0
+  upstream  state  health  weight  sessions  handshakes  failures     rtt  last check
+  c         ready  up 11s       1         4          17         1  0.4 ms
+"""  # noqa: E501
+
+
+def test_plain_http_is_shown_where_there_was_any(relay: Relay, capsys: Output) -> None:
+    routes = [
+        ROUTE
+        | {"name": "web", "path": "/web", "pool": "web", "sessions": 4, "requests": 1}
+        | {"http": PLAIN},
+        ROUTE | {"name": "app", "path": "/app", "static": "/srv/www"},
+        ROUTE | {"name": "old", "path": "/old", "redirect": "https://example.com"},
+    ]
+    pools = [
+        pool("web", upstream("a", requests=2, answered=805), upstream("b")),
+        pool("ws", upstream("c")),
+    ]
+    relay.answer("GET /status.json", status(*pools, requests=2, http=PLAIN, routes=routes))
+    assert run(capsys, "status").out == HTTP_SHOWN
+
+
 def test_a_relay_that_is_leaving_says_so(relay: Relay, capsys: Output) -> None:
     leaving = status(
         ready=False,

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.admin.support import STATUS
 from tests.support import PATIENCE, PROJECT
 from wsrelay.operate.rates import Pace, rows_of, total_of
 from wsrelay.operate.screen import Screen
@@ -54,15 +55,35 @@ new/c     ready  unknown         0         -              -     -           -   
 """  # noqa: E501
 
 
+BOTH_BEFORE = status(
+    pool("web", upstream("a", answered=100), upstream("b", answered=7)), uptime_s=10.0
+)
+BOTH = status(
+    pool("web", upstream("a", answered=150, requests=3), upstream("b", answered=207)),
+    uptime_s=12.0,
+    sessions=8,
+    requests=4,
+    http=STATUS["http"],
+)
+
+BOTH_TABLE = """\
+wsrelay 0.1.0, up 12s, ready, 8 sessions, 4 requests, lag 0.4 ms
+upstream  state  health  sessions  requests  opened/s  answered/s  messages/s up  down  bytes/s up  down     rtt  failures
+all                             8         3       0.0         125            0.0   0.0         0 B   0 B
+web/b     ready  up             4         0       0.0         100            0.0   0.0         0 B   0 B  0.4 ms         1
+web/a     ready  up             4         3       0.0        25.0            0.0   0.0         0 B   0 B  0.4 ms         1
+"""  # noqa: E501
+
+
 def paces(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Pace]:
     return {f"{row.pool}/{row.name}": row.pace for row in rows_of(before, now)}
 
 
 def test_rates_are_by_the_relays_own_clock() -> None:
     found = paces(BEFORE, NOW)
-    assert found["chat/a"] == Pace(1.0, 25.0, 0.0, 2048.0, 0.0)
-    assert found["chat/b"] == Pace(4.0, 0.0, 0.0, 0.0, 0.0)
-    assert total_of(rows_of(BEFORE, NOW)) == Pace(5.0, 25.0, 0.0, 2048.0, 0.0)
+    assert found["chat/a"] == Pace(1.0, 0.0, 25.0, 0.0, 2048.0, 0.0)
+    assert found["chat/b"] == Pace(4.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert total_of(rows_of(BEFORE, NOW)) == Pace(5.0, 0.0, 25.0, 0.0, 2048.0, 0.0)
 
 
 def test_what_cannot_be_compared_has_no_rate() -> None:
@@ -77,7 +98,7 @@ def test_what_cannot_be_compared_has_no_rate() -> None:
 
 def test_a_counter_that_goes_back_has_no_rate() -> None:
     again = status(pool("chat", upstream("a", handshakes=3)), uptime_s=12.0)
-    assert paces(BEFORE, again)["chat/a"] == Pace(None, 0.0, 0.0, 0.0, 0.0)
+    assert paces(BEFORE, again)["chat/a"] == Pace(None, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @given(st.floats(0.01, 1e6), *[st.lists(st.integers(0, 2**53), min_size=2, max_size=2)] * 2)
@@ -103,6 +124,13 @@ def test_a_table_is_printed_where_there_is_no_terminal(
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{TABLE}\n"
     assert naps == [1.0]
+
+
+def test_plain_requests_have_columns_where_there_were_any(
+    relay: Relay, capsys: Output, naps: list[float]
+) -> None:
+    relay.answer("GET /status.json", BOTH_BEFORE, BOTH)
+    assert run(capsys, "top", "--count", "1", "--sort", "requests").out == f"{BOTH_TABLE}\n"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +168,10 @@ def test_json_is_a_document_a_line(relay: Relay, capsys: Output, naps: list[floa
         "state": "ready",
         "health": "up",
         "sessions": 4,
+        "requests": 0,
         "rtt_ms": 0.4,
         "handshakes_per_s": 1.0,
+        "answered_per_s": 0.0,
         "messages_up_per_s": 25.0,
         "messages_down_per_s": 0.0,
         "bytes_up_per_s": 2048.0,

@@ -17,6 +17,7 @@ class Pace:
     """How much there is of each a second; None is not known."""
 
     handshakes: float | None = None
+    answered: float | None = None
     messages_up: float | None = None
     messages_down: float | None = None
     bytes_up: float | None = None
@@ -106,6 +107,7 @@ SORTS: Final[dict[str, Callable[[Row], Any] | None]] = {
     "name": lambda row: (row.name, row.pool),
     "sessions": _most(lambda row: number(row.facts, "sessions")),
     "opened": _most(lambda row: row.pace.handshakes),
+    "requests": _most(lambda row: row.pace.answered),
     "messages": _most(lambda row: row.pace.messages_up, lambda row: row.pace.messages_down),
     "bytes": _most(lambda row: row.pace.bytes_up, lambda row: row.pace.bytes_down),
     "rtt": _most(lambda row: number(row.facts, "rtt_ms")),
@@ -114,15 +116,19 @@ SORTS: Final[dict[str, Callable[[Row], Any] | None]] = {
 """What ``top --sort`` takes -> the key; None leaves the relay's own order."""
 
 
+_SHOWN: Final = ("state", "health", "sessions", "requests", "rtt_ms")
+
+
 def rates_document(status: Json, rows: list[Row]) -> Json:
     """Return what ``top --json`` prints; the names end in ``_per_s``."""
     return {
         "at": status.get("now"),
         "sessions": status.get("sessions"),
+        "requests": status.get("requests"),
         "total": _per_second(total_of(rows)),
         "upstreams": [
             {"pool": row.pool, "name": row.name}
-            | {key: row.facts.get(key) for key in ("state", "health", "sessions", "rtt_ms")}
+            | {key: row.facts.get(key) for key in _SHOWN}
             | _per_second(row.pace)
             for row in rows
         ],

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from wsrelay.operate.client import Client
 from wsrelay.operate.console import Console
 from wsrelay.operate.facts import Json, count, items, member, number, text
-from wsrelay.operate.table import Cell, Column, table
+from wsrelay.operate.table import Cell, Column, table, without
 from wsrelay.operate.text import Style
 from wsrelay.operate.units import milliseconds, some, span, whole
 
-__all__ = ["COLOURS", "progress", "show_status", "state_of", "status_lines", "under_way"]
+__all__ = [
+    "COLOURS",
+    "has_plain_http",
+    "progress",
+    "show_status",
+    "state_of",
+    "status_lines",
+    "under_way",
+]
 
 COLOURS = {"up": "green", "ready": "green", "down": "red", "drain": "yellow", "gone": "yellow"}
 """A state or a health -> what it is painted in."""
@@ -23,11 +31,15 @@ _COLUMNS = (
     Column("health"),
     Column("weight", right=True),
     Column("sessions", right=True),
+    Column("requests", right=True),
     Column("handshakes", right=True),
+    Column("answered", right=True),
     Column("failures", right=True),
     Column("rtt", right=True),
     Column("last check", elastic=True),
 )
+_OF_PLAIN_HTTP = ("requests", "answered")
+"""Columns that are left out of a pool that has had no plain request."""
 
 
 def show_status(_options: Namespace, relay: Client, console: Console) -> int:
@@ -57,6 +69,7 @@ def _head(status: Json) -> Iterator[str]:
     names = ("session", "connection", "opening", "handshake")
     amounts = [some(count(status, f"{name}s"), name) for name in names]
     yield ", ".join([*amounts, f"{count(status, 'refused')} refused"])
+    yield from _plain_http(status)
     for listener in items(status, "listeners"):
         tls = ", TLS" if listener.get("tls") else ""
         yield f"listener {text(listener, 'name')}: {text(listener, 'address')}{tls}"
@@ -67,10 +80,34 @@ def _head(status: Json) -> Iterator[str]:
         yield under_way("drain", drain)
 
 
+def _plain_http(status: Json) -> Iterator[str]:
+    """Tell of plain requests, if there were any."""
+    requests, http = count(status, "requests"), member(status, "http")
+    if requests or count(http, "total"):
+        yield f"plain HTTP: {some(requests, 'request')} under way, {_answers(http)}"
+
+
+def _answers(http: Json) -> str:
+    kinds = [f"{count(http, kind)} {kind}" for kind in ("2xx", "3xx", "4xx", "5xx")]
+    return f"{count(http, 'total')} over: {', '.join(kinds)}"
+
+
 def _route(route: Json) -> str:
+    facts = [some(count(route, "sessions"), "session")] if text(route, "pool") else []
+    http = member(route, "http")
+    if count(http, "total"):
+        facts.append(f"{some(count(route, 'requests'), 'request')}, {_answers(http)}")
     where = text(route, "host") + text(route, "path")
-    sessions = some(count(route, "sessions"), "session")
-    return f"route {text(route, 'name')}: {where} to pool {text(route, 'pool')}, {sessions}"
+    return f"route {text(route, 'name')}: {', '.join([f'{where} {_leads(route)}', *facts])}"
+
+
+def _leads(route: Json) -> str:
+    """Say what serves a route."""
+    if text(route, "static"):
+        return f"to files in {text(route, 'static')}"
+    if text(route, "redirect"):
+        return f"redirects to {text(route, 'redirect')}"
+    return f"to pool {text(route, 'pool')}"
 
 
 def _reload(reload: Json) -> Iterator[str]:
@@ -97,12 +134,15 @@ def _pool(pool: Json, style: Style) -> list[str]:
             ),
         )
     )
-    numbers = f"{some(count(pool, 'sessions'), 'session')}, queue {count(pool, 'queue')}"
-    title = style.fit(style.safe(f"pool {text(pool, 'name')} ({how}): {numbers}"))
     upstreams = items(pool, "upstreams")
+    hidden = () if has_plain_http(upstreams) else _OF_PLAIN_HTTP
+    amounts = [some(count(pool, "sessions"), "session")]
+    amounts += [] if hidden else [some(count(pool, "requests"), "request")]
+    numbers = ", ".join([*amounts, f"queue {count(pool, 'queue')}"])
+    title = style.fit(style.safe(f"pool {text(pool, 'name')} ({how}): {numbers}"))
     lines = [style.paint(title, "bold")]
     rows = [_row(each) for each in upstreams]
-    lines += table(_COLUMNS, rows, style, "  ") if rows else ["  no upstreams"]
+    lines += table(*without(hidden, _COLUMNS, rows), style, "  ") if rows else ["  no upstreams"]
     closings = [("drain", member(pool, "drain"), ""), ("rebalanc", member(pool, "rebalance"), "")]
     closings += [("drain", member(each, "drain"), f" {text(each, 'name')}") for each in upstreams]
     lines += [style.safe(f"  {under_way(*each)}") for each in closings if count(each[1], "total")]
@@ -125,12 +165,19 @@ def _row(upstream: Json) -> list[Cell]:
         Cell(health if since is None else f"{health} {span(since)}", COLOURS.get(health, "")),
         Cell(whole(number(upstream, "weight"))),
         Cell(sessions if most is None else f"{sessions}/{whole(most)}"),
+        Cell(whole(number(upstream, "requests"))),
         Cell(whole(number(upstream, "handshakes"))),
+        Cell(whole(number(upstream, "answered"))),
         Cell(whole(number(upstream, "failures"))),
         Cell(milliseconds(number(upstream, "rtt_ms"))),
         _last_check(upstream),
     )
     return list(cells)
+
+
+def has_plain_http(upstreams: Iterable[Json]) -> bool:
+    """Tell whether one of them has had a plain request."""
+    return any(count(each, "requests") or count(each, "answered") for each in upstreams)
 
 
 def state_of(upstream: Json) -> str:

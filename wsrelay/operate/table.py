@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from attrs import frozen
 
@@ -45,6 +45,14 @@ def table(
     room = None if style.columns is None else style.columns - len(indent)
     _shrink(widths, columns, room)
     return [_line(row, columns, widths, style, indent) for row in safe]
+
+
+def without(
+    titles: Container[str], columns: Sequence[Column], rows: Sequence[Sequence[Cell]]
+) -> tuple[list[Column], list[list[Cell]]]:
+    """Leave some columns out."""
+    kept = [index for index, column in enumerate(columns) if column.title not in titles]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _shrink(widths: list[int], columns: Sequence[Column], room: int | None) -> None:

@@ -11,11 +11,11 @@ from attrs import define, evolve
 
 from wsrelay.operate.client import Client
 from wsrelay.operate.console import Console
-from wsrelay.operate.facts import Json, count, number, text
+from wsrelay.operate.facts import Json, count, member, number, text
 from wsrelay.operate.rates import SORTS, Pace, Row, rates_document, rows_of, total_of
 from wsrelay.operate.screen import Left, Screen
-from wsrelay.operate.status import COLOURS, state_of, under_way
-from wsrelay.operate.table import Cell, Column, table
+from wsrelay.operate.status import COLOURS, has_plain_http, state_of, under_way
+from wsrelay.operate.table import Cell, Column, table, without
 from wsrelay.operate.text import Style
 from wsrelay.operate.troubles import Unreachable
 from wsrelay.operate.units import milliseconds, pace, size, some, span, whole
@@ -27,7 +27,9 @@ _COLUMNS = (
     Column("state"),
     Column("health"),
     Column("sessions", right=True),
+    Column("requests", right=True),
     Column("opened/s", right=True),
+    Column("answered/s", right=True),
     Column("messages/s up", right=True),
     Column("down", right=True),
     Column("bytes/s up", right=True),
@@ -35,6 +37,8 @@ _COLUMNS = (
     Column("rtt", right=True),
     Column("failures", right=True),
 )
+_OF_PLAIN_HTTP = ("requests", "answered/s")
+"""Columns that are left out where there was no plain request."""
 
 
 @define
@@ -134,7 +138,8 @@ def top_lines(before: Json | None, now: Json, sort: str, style: Style) -> list[s
     if isinstance(drain, dict) and drain:
         lines.append(style.paint(style.fit(under_way("drain", drain)), "yellow"))
     cells = [_total(now, rows), *(_row(row) for row in _sorted(rows, sort))]
-    return [*lines, *table(_COLUMNS, cells, style)]
+    hidden = () if has_plain_http(row.facts for row in rows) else _OF_PLAIN_HTTP
+    return [*lines, *table(*without(hidden, _COLUMNS, cells), style)]
 
 
 def _head(status: Json) -> str:
@@ -142,8 +147,11 @@ def _head(status: Json) -> str:
     lag = number(status, "lag_s")
     behind = milliseconds(None if lag is None else lag * 1000)
     up = f"up {span(number(status, 'uptime_s'))}"
-    sessions = some(count(status, "sessions"), "session")
-    return f"wsrelay {text(status, 'version')}, {up}, {ready}, {sessions}, lag {behind}"
+    amounts = [some(count(status, "sessions"), "session")]
+    if count(member(status, "http"), "total"):
+        amounts.append(some(count(status, "requests"), "request"))
+    facts = [f"wsrelay {text(status, 'version')}", up, ready, *amounts, f"lag {behind}"]
+    return ", ".join(facts)
 
 
 def _sorted(rows: list[Row], sort: str) -> list[Row]:
@@ -153,7 +161,10 @@ def _sorted(rows: list[Row], sort: str) -> list[Row]:
 
 def _total(status: Json, rows: list[Row]) -> list[Cell]:
     sessions = Cell(whole(number(status, "sessions")))
-    return [Cell("all"), Cell(""), Cell(""), sessions, *_paces(total_of(rows)), Cell(""), Cell("")]
+    # Not the relay's own number: some of those are for files, or have no upstream yet.
+    requests = Cell(whole(sum(count(row.facts, "requests") for row in rows)))
+    paces = _paces(total_of(rows))
+    return [Cell("all"), Cell(""), Cell(""), sessions, requests, *paces, Cell(""), Cell("")]
 
 
 def _row(row: Row) -> list[Cell]:
@@ -163,6 +174,7 @@ def _row(row: Row) -> list[Cell]:
         Cell(state, COLOURS.get(state, "")),
         Cell(health, COLOURS.get(health, "")),
         Cell(whole(number(row.facts, "sessions"))),
+        Cell(whole(number(row.facts, "requests"))),
         *_paces(row.pace),
         Cell(milliseconds(number(row.facts, "rtt_ms"))),
         Cell(whole(number(row.facts, "failures"))),
@@ -170,5 +182,5 @@ def _row(row: Row) -> list[Cell]:
 
 
 def _paces(of: Pace) -> list[Cell]:
-    texts = [pace(of.handshakes), pace(of.messages_up), pace(of.messages_down)]
-    return [Cell(each) for each in [*texts, size(of.bytes_up), size(of.bytes_down)]]
+    paces = (of.handshakes, of.answered, of.messages_up, of.messages_down)
+    return [Cell(each) for each in [*map(pace, paces), size(of.bytes_up), size(of.bytes_down)]]
