@@ -30,7 +30,7 @@ def who_is(client: ClientConnection, request: Request) -> tuple[Forwarded, str]:
     proto = b"https" if client.is_secure else b"http"
     port = b"%d" % local[1] if local is not None else None
     real_ip = address.encode() or None
-    known = Forwarded(chain, proto, request.host_header, port, real_ip, trusted=False)
+    known = Forwarded(chain, proto, request.host_header or None, port, real_ip, trusted=False)
     if client.listener.config.client_certificate != "off":
         verify, subject = certificate_of(client.transport)
         known = evolve(known, client_verify=verify, client_subject=subject)

@@ -68,8 +68,8 @@ class Forwarded:
     """X-Forwarded-For: the whole chain, this relay's peer last."""
     proto: bytes
     """X-Forwarded-Proto: ``http`` or ``https``."""
-    host: bytes
-    """X-Forwarded-Host: the Host that the client asked for."""
+    host: bytes | None
+    """X-Forwarded-Host: the Host that the client asked for; HTTP/1.0 may name none."""
     port: bytes | None
     """X-Forwarded-Port: the port that the client connected to."""
     real_ip: bytes | None
@@ -157,9 +157,15 @@ _UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
 
 
 def _framing(request: Request) -> dict[bytes, bytes]:
-    """Return what the next hop must be told of the body's framing, beside its length."""
-    is_chunked = bool(request.headers.values(b"transfer-encoding"))
-    return {b"transfer-encoding": b"chunked"} if is_chunked else {}
+    """
+    Return what the next hop must be told of the body's framing.
+
+    It passes even if Connection lists it: without it the body would be another request.
+    """
+    if request.headers.values(b"transfer-encoding"):
+        return {b"transfer-encoding": b"chunked"}
+    lengths = request.headers.values(b"content-length")
+    return {b"content-length": lengths[0]} if lengths else {}
 
 
 def switching_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
