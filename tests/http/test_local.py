@@ -6,28 +6,17 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from attrs import define, evolve, field
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.relay.world import REQUEST, ROUTE, Records, World, answer_in
+from tests.relay.world import REQUEST, ROUTE, World, answer_in
 from wsrelay.config.model import PathRule, RouteConfig
-from wsrelay.relay.facts import Exchanged, Facts
 from wsrelay.relay.relay import routes_for
 
 
 def get(path: str, *lines: str, method: str = "GET") -> bytes:
     head = [f"{method} {path} HTTP/1.1", "Host: www.example.com", *lines, "", ""]
     return "\r\n".join(head).encode()
-
-
-@define(eq=False)
-class Remembers(Records):
-    """An observer that remembers plain requests, too."""
-
-    exchanges: list[tuple[Facts, Exchanged]] = field(factory=list)
-
-    def exchanged(self, facts: Facts, what: Exchanged) -> None:
-        self.exchanges.append((facts, what))
 
 
 class LocalTestCase(SynchronousTestCase):
@@ -48,13 +37,12 @@ class LocalTestCase(SynchronousTestCase):
         config = evolve(world.relay.config, routes=routes or world.relay.config.routes)
         world.relay.config = config
         world.listener.routes = routes_for("web", config)
-        world.relay.observer = self.observer = Remembers()
+        self.observer = world.observer
         return world
 
     def check_over(self, world: World) -> None:
         world.leave_all()
         world.assert_clean()
-        self.assertEqual(len(world.relay.exchanges), 0)
 
 
 class FileTests(LocalTestCase):

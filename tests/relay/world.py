@@ -27,7 +27,7 @@ from wsrelay.config.model import (
 )
 from wsrelay.interfaces import IBalancer
 from wsrelay.pools.pool import Upstream
-from wsrelay.relay.facts import Facts, Nobody
+from wsrelay.relay.facts import Exchanged, Facts, Nobody
 from wsrelay.relay.pump import Side
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.session import Session
@@ -121,6 +121,7 @@ class Records(Nobody):
     ended: list[tuple[Facts, Session]] = field(factory=list)
     refusals: list[tuple[int, str]] = field(factory=list)
     refused_facts: list[Facts] = field(factory=list)
+    exchanges: list[tuple[Facts, Exchanged]] = field(factory=list)
 
     phases: list[dict[str, float]] = field(factory=list)  # of those that opened
     retries: list[str] = field(factory=list)
@@ -137,6 +138,9 @@ class Records(Nobody):
     def refused(self, facts: Facts, reason: str) -> None:
         self.refusals.append((facts.status, reason))
         self.refused_facts.append(facts)
+
+    def exchanged(self, facts: Facts, what: Exchanged) -> None:
+        self.exchanges.append((facts, what))
 
     def retried(self, pool: str) -> None:
         self.retries.append(pool)
@@ -304,6 +308,7 @@ class World:
         assert self.reactor.getDelayedCalls() == []
         assert not self.relay.connections
         assert not self.relay.openings
+        assert not len(self.relay.exchanges)
         assert not self.relay.sessions
         assert all(each.lost for each in self.transports)
         assert all(dial.over for dial in self.dials)

@@ -19,6 +19,7 @@ from wsrelay.relay.client import CLOSE, connection_option
 from wsrelay.relay.facts import Exchanged
 from wsrelay.relay.idle import patience_of
 from wsrelay.relay.search import Search
+from wsrelay.relay.transports import unsent
 from wsrelay.relay.upstream import Dialer, NoWay, Problem, UpstreamConnection
 from wsrelay.wire.body import BodyReader, LengthBody, request_body, response_body
 from wsrelay.wire.forward import interim_head
@@ -43,13 +44,19 @@ class Exchange(Search):
     _upload: Upload = field(init=False)
     _answer: Answer | None = field(default=None, init=False)
     _lesson: Lesson | None = field(default=None, init=False)
+    _dialer: Dialer | NoWay | None = field(default=None, init=False)
     _patience_of_upstream: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._reader = request_body(self.request)
         route = self.route
         self._upload = Upload(
-            self, self.client, self._reader, route.http_timeout, route.max_body_size
+            self,
+            self.client,
+            self._reader,
+            route.http_timeout,
+            route.max_body_size,
+            self._expected != (),
         )
 
     @property
@@ -77,15 +84,19 @@ class Exchange(Search):
         if not self._over:
             super().begin()
 
+    @property
+    def _expected(self) -> tuple[str, ...]:
+        """What the client expects; HTTP/1.0 knows no Expect (RFC 9110 section 10.1.1)."""
+        return self.request.headers.elements(b"expect") if self.request.version != "1.0" else ()
+
     def _objection(self) -> tuple[int, str, str] | None:
         """Say what is wrong with a request before its body is read."""
         limit = self.route.max_body_size
         length = self._reader.length if isinstance(self._reader, LengthBody) else 0
-        expected = self.request.headers.elements(b"expect")
         if self.request.method in _UNANSWERED:
             reason = f"{self.request.method} is not answered here; use another method."
             return 405, reason, "method"
-        if expected and expected != ("100-continue",):
+        if self._expected and self._expected != ("100-continue",):
             reason = "Nothing but 100-continue can be expected here; remove Expect."
             return 417, reason, "expectation"
         if limit is not None and length > limit:
@@ -123,6 +134,7 @@ class Exchange(Search):
 
     @override
     def _connect(self, dialer: Dialer | NoWay, head: bytes) -> None:
+        self._dialer = dialer
         connection = dialer.idle.take()
         if connection is None:
             super()._connect(dialer, head)
@@ -135,13 +147,19 @@ class Exchange(Search):
         assert self._connection is not None
         self._guarded(self._upload.flow_to, self._connection)
 
-    def progressed(self) -> None:
-        """Give the upstream its time anew: a piece of the body is on its way."""
-        if self._connection is not None and not self._answered:
+    def client_is_awaited(self) -> None:
+        """Let the upstream take its time: it cannot answer what it has not got."""
+        if self._connection is not None:
+            self._connection.stop_waiting()
+
+    def upstream_is_awaited(self) -> None:
+        """Give the upstream its time."""
+        if self._connection is not None:
             self._connection.wait_anew()
 
     def body_ended(self) -> None:
         """Let the connection serve another request after this one, which is whole."""
+        self.upstream_is_awaited()
         if not self._answered:
             self.client.option = connection_option(self.request)
 
@@ -156,8 +174,14 @@ class Exchange(Search):
 
     @override
     def upstream_interim(self, response: Response) -> None:
-        if self.request.version != "1.0" and not self._over:
+        if self._over:
+            return
+        if self.request.version != "1.0":
             self.client.transport.write(interim_head(response))
+        if response.status == 100:
+            self._upload.continued()
+        if not self._upload.awaits_client:
+            self.upstream_is_awaited()  # it is not silent
 
     @override
     def _take_answer(self, response: Response, rest: bytes) -> None:
@@ -169,7 +193,9 @@ class Exchange(Search):
         except BadResponse as error:
             self._broken(error.reason)
             return
+        assert self._lease is not None
         self._upstream_works(self.upstream)
+        self._lease.answered()
         self._upload.stop_waiting()
         self._patience_of_upstream = patience_of(response)
         self._lesson = lesson_for(self.pool, self.handshake, self.upstream, response)
@@ -205,21 +231,24 @@ class Exchange(Search):
         assert self._answer is not None
         is_clean = not problem and self._upload.is_whole and self._answer.ends_cleanly
         self._upload.end()
-        self._release()
-        if self._lesson is not None:
-            self._lesson.end()
-        if is_clean and self._patience_of_upstream:
+        # Bytes of the body that wait in the transport would be overtaken by another request.
+        if is_clean and not unsent(connection.transport):
             self._keep(connection)
         else:
             connection.abandon()
+        self._release()  # who waits for it may ask by the same connection
+        if self._lesson is not None:
+            self._lesson.end()
         duration = self.relay.reactor.seconds() - self.client.started_at
         what = Exchanged(self._upload.sent, self._answer.sent, duration, problem)
         self.relay.exchanged(self, what)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         assert self.upstream is not None
-        dialer = self.relay.dialers.get(self.upstream)
-        if dialer is None:  # the upstream has left meanwhile
-            connection.abandon()
-        else:
+        dialer = self._dialer
+        # The upstream may have left meanwhile, be drained, or have other files for TLS now.
+        is_good = dialer is self.relay.dialers.get(self.upstream) and self.upstream.state == "ready"
+        if dialer is not None and is_good and self._patience_of_upstream:
             dialer.idle.put(connection, self._patience_of_upstream)
+        else:
+            connection.hang_up()

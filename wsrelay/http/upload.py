@@ -19,8 +19,11 @@ MAX_HELD: Final = 64 * 1024
 class UploadOwner(Protocol):
     """What an `Upload` tells its exchange."""
 
-    def progressed(self) -> None:
-        """Learn that a piece of the body is on its way."""
+    def client_is_awaited(self) -> None:
+        """Learn that it is for the client to go on."""
+
+    def upstream_is_awaited(self) -> None:
+        """Learn that it is for the upstream: it takes no more of the body for now."""
 
     def body_ended(self) -> None:
         """Learn that the request is whole."""
@@ -39,6 +42,7 @@ class Upload:
 
     :param timeout: seconds that the client may let pass without a byte of the body.
     :param limit: most bytes of the body.
+    :param waits: the client sends nothing before it is told to: it expects a 100.
     :ivar sent: bytes of the body that came so far.
     """
 
@@ -47,8 +51,9 @@ class Upload:
     _reader: BodyReader
     timeout: float | None
     limit: int | None
+    _waits: bool = False
     sent: int = field(default=0, init=False)
-    _held: list[bytes] = field(factory=list, init=False)
+    _held: bytearray = field(factory=bytearray, init=False)
     _upstream: UpstreamConnection | None = field(default=None, init=False)
     _produces: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)  # for good or bad
@@ -59,13 +64,18 @@ class Upload:
         """Whether all of the body is on its way."""
         return self._reader.done and not self._held
 
+    @property
+    def awaits_client(self) -> bool:
+        """Whether it is for the client to go on, and its time runs."""
+        return self._timer is not None and self._timer.active()
+
     def begin(self) -> None:
         """Read the body, of which the beginning may be there."""
         if self._reader.done:
             self._ended = True
             return
         self._client.receive = self._receive
-        self._wait()
+        self._await_client()
         early = self._client.take_buffer()
         if early:
             self._receive(early)
@@ -73,13 +83,20 @@ class Upload:
     def flow_to(self, upstream: UpstreamConnection) -> None:
         """Send what is held, and what comes, to an upstream that takes it from now on."""
         self._upstream = upstream
-        held, self._held = self._held, []
+        held, self._held = bytes(self._held), bytearray()
         if not self._ended:
             self._produces = True
-            upstream.transport.registerProducer(self, True)
             self.resumeProducing()
+            # Last: with TLS it may say at once that nothing more is taken for now.
+            upstream.transport.registerProducer(self, True)
         if held:
-            upstream.transport.write(b"".join(held))
+            upstream.transport.write(held)
+
+    def continued(self) -> None:
+        """Learn that the client was told to send its body."""
+        if self._waits:
+            self._waits = False
+            self._await_client()
 
     def end(self) -> None:
         """Read no more, whatever is still to come; whoever ends the client's reading does."""
@@ -96,18 +113,22 @@ class Upload:
         """Wait: the upstream takes no more for now."""
         self._stop_timer()
         self._client.transport.pauseProducing()
+        self._owner.upstream_is_awaited()
 
     def resumeProducing(self) -> None:  # noqa: N802  called by the upstream's transport
         """Go on."""
         if not self._ended:
             self._client.transport.resumeProducing()
-            self._wait()
+            self._await_client()
 
     def stopProducing(self) -> None:  # noqa: N802  called by the upstream's transport
         """Do nothing: the exchange learns of it, too."""
 
     def _receive(self, data: bytes) -> None:
-        self._wait()
+        if self._waits:
+            self.continued()  # it does not wait after all
+        elif self._timer is not None and self.awaits_client and self.timeout is not None:
+            self._timer.reset(self.timeout)
         try:
             body = self._reader.feed(data)
         except BadBody as error:
@@ -126,12 +147,11 @@ class Upload:
 
     def _pass_on(self, body: bytes) -> None:
         if self._upstream is None:
-            self._held.append(body)
-            if sum(map(len, self._held)) > MAX_HELD:
+            self._held += body
+            if len(self._held) > MAX_HELD:
                 self.pauseProducing()
         elif body:
             self._upstream.transport.write(body)
-            self._owner.progressed()
 
     def _finish(self) -> None:
         self._ended = True
@@ -145,14 +165,13 @@ class Upload:
             self._produces = False
             self._upstream.transport.unregisterProducer()
 
-    def _wait(self) -> None:
-        if self.timeout is None:
+    def _await_client(self) -> None:
+        """Begin the client's time anew."""
+        if self.timeout is None or self._waits:
             return
-        if self._timer is not None and self._timer.active():
-            self._timer.reset(self.timeout)
-        else:
-            reactor = self._client.relay.reactor
-            self._timer = reactor.callLater(self.timeout, self._too_slow)
+        self._stop_timer()
+        self._timer = self._client.relay.reactor.callLater(self.timeout, self._too_slow)
+        self._owner.client_is_awaited()
 
     def _too_slow(self) -> None:
         reason = f"The request's body stood still for {self.timeout:g} seconds; send it faster."

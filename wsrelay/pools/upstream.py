@@ -56,6 +56,7 @@ class Lease:
     upstream: Upstream
     _is_plain: bool = False
     _opens: bool = field(default=True, init=False)
+    _answers: bool = field(default=False, init=False)
     _held: bool = field(default=True, init=False)
 
     def opened(self) -> None:
@@ -64,6 +65,12 @@ class Lease:
             self._opens = False
             self.upstream.openings -= 1
 
+    def answered(self) -> None:
+        """Note that a plain request is being answered: no session will begin."""
+        self.opened()
+        self._answers = True
+        self.upstream.answering += 1
+
     def release(self) -> None:
         """Give the place back; only the first call counts, so every way out may call it."""
         if self._held:
@@ -71,6 +78,7 @@ class Lease:
             self.opened()
             self.upstream.active -= 1
             self.upstream.requests -= self._is_plain
+            self.upstream.answering -= self._answering
             self.upstream.on_free()
 
 
@@ -88,8 +96,9 @@ class Upstream:
     :param policy: its pool's options; replaced by `update`.
     :param seconds: the monotonic time, in seconds.
     :param source: where the line came from.
-    :ivar active: live sessions, handshakes and plain requests under way; *openings*: all but
-        the sessions; *requests*: the plain requests.
+    :ivar active: live sessions, handshakes and plain requests under way.
+    :ivar openings: of the latter two those that are not answered yet.
+    :ivar requests: the plain requests; *answering*: those of them whose answer has begun.
     :ivar handshakes: answered by it, in all; *answers*: plain requests that were.
     :ivar down_until: passive health: it looks down before this time.
     :ivar checked: what health checks say; 'unknown' without any.
@@ -108,6 +117,7 @@ class Upstream:
     active: int = field(default=0, init=False)
     openings: int = field(default=0, init=False)
     requests: int = field(default=0, init=False)
+    answering: int = field(default=0, init=False)
     handshakes: int = field(default=0, init=False)
     answers: int = field(default=0, init=False)
     failures: int = field(default=0, init=False)
@@ -153,7 +163,7 @@ class Upstream:
     @property
     def sessions(self) -> int:
         """How many sessions are live here."""
-        return self.active - self.openings
+        return self.active - self.openings - self.answering
 
     @property
     def health(self) -> Health:

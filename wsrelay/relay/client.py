@@ -16,6 +16,7 @@ from typing_extensions import override
 from zope.interface import alsoProvides
 
 from wsrelay.config.model import ListenerConfig
+from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.routing import RouteTable
@@ -132,6 +133,8 @@ class ClientConnection(Connection):
 
     def answer(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer with the relay's own words."""
+        if self.relay.is_draining:
+            self.option = CLOSE
         self.transport.write(own_answer(status, reason, headers, self.option, to_head=self.is_head))
         self.answered()
 
@@ -149,7 +152,7 @@ class ClientConnection(Connection):
     def next_request(self) -> None:
         """Wait for another request: the answer to the last one is written."""
         if self.relay.is_draining:
-            self.end()
+            self.end(CLIENT_PATIENCE)
             return
         self.left = nobody
         self.facts = None
@@ -168,7 +171,7 @@ class ClientConnection(Connection):
     def hang_up(self) -> None:
         """End the connection if it waits for a request; else the answer will be the last."""
         if self.is_idle and not self._buffer:
-            self.end()
+            self.end(CLIENT_PATIENCE)  # the last answer may not have reached it yet
 
     def end(self, linger: float = LINGER) -> None:
         """
@@ -266,7 +269,8 @@ class ClientConnection(Connection):
         self.answer(problem.status, problem.reason, problem.headers)
 
     def _lost_early(self, reason: Failure) -> None:
-        if self.facts is None and not self.is_idle and reason.check(TLSError):
+        is_early = self.facts is None and not self.is_idle and not self.is_answered
+        if is_early and reason.check(TLSError):
             self.relay.refused_early(self, 400, f"TLS failed: {_tls_words(reason.value)}.")
         left, self.left = self.left, nobody
         left()

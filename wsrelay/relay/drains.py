@@ -66,12 +66,15 @@ class Drains:
     def drain_pool(self, pool: Pool) -> Closing:
         """Close the sessions of a pool; the states of its upstreams are the caller's."""
         members = {*pool.upstreams, *pool.gone}
+        for upstream in members:
+            self._hang_up(upstream)
         terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain")
         choice = Chosen(lambda each: each.upstream in members)
         return self._begin(pool, terms, choice)
 
     def drain_upstream(self, pool: Pool, upstream: Upstream) -> Closing:
         """Close the sessions of an upstream; its state is the caller's."""
+        self._hang_up(upstream)
         terms = self._terms(_name(pool, upstream), "the upstream is drained", "drain")
         choice = Chosen(lambda each: each.upstream is upstream)
         return self._begin(upstream, terms, choice)
@@ -87,10 +90,16 @@ class Drains:
 
         :param why: ``down`` or ``removed``.
         """
+        self._hang_up(upstream)
         is_on_its_way = how == "drain" and upstream in self.running
         if upstream.sessions and not is_on_its_way:
             terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
             self._lose(upstream, terms, how, lambda each: each.upstream is upstream)
+
+    def _hang_up(self, upstream: Upstream) -> None:
+        """Close the connections to an upstream that wait for a request."""
+        if dialer := self.relay.dialers.get(upstream):
+            dialer.idle.close()
 
     def lose_route(self, name: str, pool: Pool) -> None:
         """

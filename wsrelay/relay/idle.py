@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from wsrelay.relay.transports import has_news
@@ -71,8 +71,8 @@ class IdleConnections:
 
     def put(self, connection: UpstreamConnection, seconds: float) -> None:
         """Keep a connection for so long, unless there are enough; its answer is whole."""
-        if len(self._waiting) >= self._most or connection.is_lost:
-            connection.abandon()
+        if len(self._waiting) >= self._most:
+            connection.hang_up()
             return
         connection.receive = partial(self._spoke, connection)
         connection.lost = partial(self._lost, connection)
@@ -98,11 +98,7 @@ class IdleConnections:
         timer = self._waiting.pop(connection)
         if timer.active():
             timer.cancel()
-        if ISSLTransport.providedBy(connection.transport):  # it would wait for the other's end
-            connection.abandon()
-            return
-        connection.let_go()
-        connection.transport.loseConnection()
+        connection.hang_up()
 
     def _spoke(self, connection: UpstreamConnection, data: bytes) -> None:
         # Nobody asked: an answer now would be taken for that to the next request.

@@ -125,14 +125,18 @@ class UpstreamConnection(Connection):
         taker.upstream_connected()
 
     def wait_anew(self) -> None:
-        """Begin the time for the answer anew: the request is still being sent."""
-        if self._done or not self.is_made:
-            return
-        if self._answer_timeout is None:
+        """Begin the time for the answer anew, once the head is on its way."""
+        if self._is_sent and not self._done:
             self._stop_timer()
-        elif self._timer is not None and self._timer.active():
-            self._timer.reset(self._answer_timeout)
-        else:
+            self._wait()
+
+    def stop_waiting(self) -> None:
+        """Stop the time for the answer: the rest of the request has to come first."""
+        if self._is_sent:
+            self._stop_timer()
+
+    def _wait(self) -> None:
+        if self._answer_timeout is not None:
             self._timer = self._reactor.callLater(self._answer_timeout, self._too_slow)
 
     def phases(self) -> dict[str, float]:
@@ -157,6 +161,15 @@ class UpstreamConnection(Connection):
         elif self._cancel is not None:
             self._cancel()
         self._cancel = None
+
+    def hang_up(self) -> None:
+        """End the connection: the last answer is whole, and nothing else will be asked."""
+        if ISSLTransport.providedBy(self.transport):  # it would wait for the other's end
+            self.abandon()
+            return
+        self._finish()
+        self.let_go()
+        self.transport.loseConnection()
 
     # what Twisted asks of a client factory
 
@@ -194,7 +207,9 @@ class UpstreamConnection(Connection):
             self.transport.abortConnection()
             return
         self._made_at = self._reactor.seconds()
-        self.wait_anew()
+        if self._answer_timeout is not None:  # else TLS has what is left for connecting
+            self._stop_timer()
+            self._wait()
         head, self._head = self._head, b""
         write_first(self.transport, head)
         if not ISSLTransport.providedBy(self.transport):
@@ -206,6 +221,8 @@ class UpstreamConnection(Connection):
 
     def _head_is_sent(self) -> None:
         self._is_sent = True
+        if self._answer_timeout is None:
+            self._stop_timer()
         if self._taker is not None:
             self._taker.upstream_connected()
 
