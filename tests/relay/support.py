@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -217,6 +217,8 @@ class FakeTransport:
         self.eof = True
         if self._ending == "both":
             self._lose(Failure(ConnectionDone()))
+        elif IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
         return True
 
     def _reads(self) -> bool:

@@ -15,7 +15,7 @@ log = Logger()
 
 
 class UnderWay(Protocol):
-    """A plain request whose answer is not over."""
+    """A plain request whose answer is not over, or a client that has to be sent its last."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -52,7 +52,8 @@ class Exchanges:
         """Forget one that is over."""
         self._under_way.discard(exchange)
         if not self._under_way and self._drained is not None:
-            self._finish()
+            # Not at once: its client's connection is about to be ended, and then taken in here.
+            self.reactor.callLater(0, self._finish)
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Let those that are under way end; what is left after so many seconds is cut off."""
@@ -71,6 +72,8 @@ class Exchanges:
             each.break_off()
 
     def _finish(self) -> None:
+        if self._under_way:
+            return
         drained, self._drained = self._drained, None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()

@@ -20,7 +20,7 @@ from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.routing import RouteTable
-from wsrelay.relay.transports import Connection, discard, end_gently, nobody
+from wsrelay.relay.transports import Connection, discard, end_gently, nobody, unsent
 from wsrelay.wire.forward import own_answer
 from wsrelay.wire.request import BadRequest, Request, parse_request
 
@@ -107,6 +107,7 @@ class ClientConnection(Connection):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.relay.connections.discard(self)
+        self.relay.exchanges.end(self)
         self._stop_timer()
         super().connectionLost(reason)
 
@@ -188,6 +189,8 @@ class ClientConnection(Connection):
         self.left = nobody
         alsoProvides(self, IHalfCloseableProtocol)
         self._timer = self.relay.reactor.callLater(linger, self.abort)
+        if unsent(self.transport):
+            self.relay.exchanges.add(self)  # a relay that stops waits for it
         end_gently(self.transport)
 
     def readConnectionLost(self) -> None:  # noqa: N802  called by Twisted
@@ -202,7 +205,12 @@ class ClientConnection(Connection):
             self.transport.connectionLost(connectionDone)
 
     def writeConnectionLost(self) -> None:  # noqa: N802  called by Twisted
-        """Wait for the client to end its half, too."""
+        """Wait for the client to end its half, too: it was sent everything."""
+        self.relay.exchanges.end(self)
+
+    def break_off(self) -> None:
+        """End now, with what is not sent yet; the relay is in a hurry."""
+        self.abort()
 
     def _receive_next(self, data: bytes) -> None:
         self._buffer += data
