@@ -13,7 +13,6 @@ from tests.http.plain import (
     answer,
     ask,
     check_over,
-    in_chunks,
     messages_in,
     read_head,
     take,
@@ -294,21 +293,22 @@ def test_what_is_for_one_hop_passes_neither_way() -> None:
     check_over(world)
 
 
-def test_a_client_cannot_take_the_framing_of_its_body_away() -> None:
-    """Else the body would be read as another request."""
-    world = World()
-    smuggled = ask("/smuggled")
-    for fields in (
+@pytest.mark.parametrize(
+    "fields",
+    [
         ("Connection: Content-Length, close",),
         ("Connection: content-length", "X-Other: 1"),
-    ):
-        world.ask(ask("/", *fields, method="POST", body=smuggled))
-        request = take(world.accept())
-        assert request.body == smuggled
-    lines = ("Transfer-Encoding: chunked", "Connection: transfer-encoding")
-    world.ask(ask("/", *lines, method="POST") + in_chunks(smuggled))
-    assert take(world.accept()).body == smuggled
-    check_over(world)
+        ("Transfer-Encoding: chunked", "Connection: transfer-encoding"),
+    ],
+)
+def test_a_client_cannot_take_the_framing_of_its_body_away(fields: tuple[str, ...]) -> None:
+    """Else the body would be read as another request."""
+    world = World()
+    client = world.ask(ask("/", *fields, method="POST"))
+    assert take(client).status == 400
+    assert world.dials == []
+    world.leave_all()
+    world.assert_clean()
 
 
 # clients of HTTP/1.0
@@ -434,7 +434,6 @@ def test_an_upstream_that_switches_protocols_unasked_is_broken() -> None:
     ("request_", "status", "refusal"),
     [
         (ask("/", "Expect: miracles"), 417, "expectation"),
-        (ask("/", "Expect: 100-continue, miracles"), 417, "expectation"),
         (ask(method="TRACE"), 405, "method"),
         (ask(method="CONNECT"), 405, "method"),
         (ask(method="POST", body=b"x" * 101), 413, "body-too-large"),

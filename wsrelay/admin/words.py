@@ -86,7 +86,7 @@ def upstream_words(
         "max_connections": upstream.max_connections,
         "backup": upstream.backup,
         "sessions": upstream.sessions,
-        "openings": upstream.openings - upstream.requests,
+        "openings": upstream.openings - (upstream.requests - upstream.answering),
         "requests": upstream.requests,
         "rtt_ms": milliseconds(upstream.rtt),
         "drain": closing_words(closing),

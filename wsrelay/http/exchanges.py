@@ -14,8 +14,15 @@ from wsrelay.log import Logger
 log = Logger()
 
 
+class Leaving(Protocol):
+    """A client that is still being sent its last answer."""
+
+    def break_off(self) -> None:
+        """End now."""
+
+
 class UnderWay(Protocol):
-    """A plain request whose answer is not over, or a client that has to be sent its last."""
+    """A plain request whose answer is not over."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -31,10 +38,15 @@ class UnderWay(Protocol):
 
 @define(eq=False)
 class Exchanges:
-    """All plain requests of a relay that are not answered to the end."""
+    """
+    All plain requests of a relay that are not answered to the end.
+
+    Iterating yields them; a relay that stops waits for the clients that leave, too.
+    """
 
     reactor: Any
     _under_way: set[UnderWay] = field(factory=set, init=False)
+    _leaving: set[Leaving] = field(factory=set, init=False)
     _drained: Deferred[None] | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
@@ -51,13 +63,30 @@ class Exchanges:
     def end(self, exchange: UnderWay) -> None:
         """Forget one that is over."""
         self._under_way.discard(exchange)
-        if not self._under_way and self._drained is not None:
-            # Not at once: its client's connection is about to be ended, and then taken in here.
+        self._look()
+
+    def leaves(self, client: Leaving) -> None:
+        """Wait for a client, too, that has not been sent all of its last answer."""
+        self._leaving.add(client)
+
+    def left(self, client: Leaving) -> None:
+        """Wait no more for a client; any number of times."""
+        if client in self._leaving:
+            self._leaving.remove(client)
+            self._look()
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self._under_way and not self._leaving
+
+    def _look(self) -> None:
+        if self._is_empty and self._drained is not None:
+            # Not at once: the client of an answer that is over is about to leave.
             self.reactor.callLater(0, self._finish)
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Let those that are under way end; what is left after so many seconds is cut off."""
-        if not self._under_way:
+        if self._is_empty:
             return succeed(None)
         if self._drained is None:
             self._drained = Deferred()
@@ -68,11 +97,11 @@ class Exchanges:
         """Cut off all that are under way."""
         if self._under_way:
             log.warn("aborting {count} plain requests", count=len(self._under_way))
-        for each in self:
+        for each in (*self._under_way, *self._leaving):
             each.break_off()
 
     def _finish(self) -> None:
-        if self._under_way:
+        if not self._is_empty:
             return
         drained, self._drained = self._drained, None
         if self._timer is not None and self._timer.active():

@@ -56,7 +56,7 @@ class Lease:
     upstream: Upstream
     _is_plain: bool = False
     _opens: bool = field(default=True, init=False)
-    _answers: bool = field(default=False, init=False)
+    _answering: bool = field(default=False, init=False)
     _held: bool = field(default=True, init=False)
 
     def opened(self) -> None:
@@ -68,7 +68,7 @@ class Lease:
     def answered(self) -> None:
         """Note that a plain request is being answered: no session will begin."""
         self.opened()
-        self._answers = True
+        self._answering = True
         self.upstream.answering += 1
 
     def release(self) -> None:

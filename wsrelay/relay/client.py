@@ -107,7 +107,7 @@ class ClientConnection(Connection):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.relay.connections.discard(self)
-        self.relay.exchanges.end(self)
+        self.relay.exchanges.left(self)
         self._stop_timer()
         super().connectionLost(reason)
 
@@ -190,7 +190,7 @@ class ClientConnection(Connection):
         alsoProvides(self, IHalfCloseableProtocol)
         self._timer = self.relay.reactor.callLater(linger, self.abort)
         if unsent(self.transport):
-            self.relay.exchanges.add(self)  # a relay that stops waits for it
+            self.relay.exchanges.leaves(self)  # a relay that stops waits for it
         end_gently(self.transport)
 
     def readConnectionLost(self) -> None:  # noqa: N802  called by Twisted
@@ -206,7 +206,7 @@ class ClientConnection(Connection):
 
     def writeConnectionLost(self) -> None:  # noqa: N802  called by Twisted
         """Wait for the client to end its half, too: it was sent everything."""
-        self.relay.exchanges.end(self)
+        self.relay.exchanges.left(self)
 
     def break_off(self) -> None:
         """End now, with what is not sent yet; the relay is in a hurry."""
