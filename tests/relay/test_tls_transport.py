@@ -253,7 +253,7 @@ def test_half_a_method_is_not_waited_for_any_longer_than_tls(papers: Papers, dat
 def test_what_is_neither_tls_nor_http_is_for_openssl_to_refuse(papers: Papers, data: bytes) -> None:
     world = SecureWorld(papers)
     client = world.client()
-    world.send(client, data + b" " * 40)
+    world.send(client, data + b" " * 100)
     assert b"HTTP" not in client.received
     [(status, why)] = world.observer.refusals
     assert status == 400

@@ -199,22 +199,20 @@ PLAIN = [
 
 @pytest.mark.parametrize("request_", PLAIN, ids=lambda data: data.split()[0].decode())
 def test_a_plain_request_on_the_tls_port_is_told_so(stage: Stage, request_: bytes) -> None:
-    start = len(stage.relay.log().splitlines())
     client = stage.connect("tls")
+    name = client_name(client)
     client.send(request_)
     client.shut()
     answer = read_answer(client)
     check_own_answer(answer, 400)
     assert b"speaks TLS" in answer.body
     assert b"https:// or wss://" in answer.body
-    _, event = stage.relay.wait_for_event(start, event="refused", listener="tls")
-    assert event["status"] == 400
-    assert event["reason"] == "plain request on a TLS listener"
-    assert event["client"].startswith("127.0.0.1:")
-    assert stage.upstream.is_alone()
     fence(stage)
-    events = [event_in(line) for line in stage.relay.log().splitlines()[start:]]
-    assert sum(each.get("event") == "refused" for each in events) == 2
+    events = [event_in(line) for line in stage.relay.log().splitlines()]
+    [event] = [each for each in events if each.get("client") == name]
+    assert (event["event"], event["listener"], event["status"]) == ("refused", "tls", 400)
+    assert event["reason"] == "plain request on a TLS listener"
+    assert stage.upstream.is_alone()
 
 
 def fence(stage: Stage) -> None:
@@ -293,7 +291,7 @@ def test_a_failed_tls_handshake_is_in_the_access_log(stage: Stage) -> None:
     _, event = stage.relay.wait_for_event(event="refused", client=client_name(client))
     assert event["status"] == 400
     assert event["listener"] == "tls"
-    assert event["reason"] == "TLS failed: wrong version number."
+    assert event["reason"].startswith("TLS failed: ")
 
 
 @pytest.mark.peers
