@@ -229,6 +229,8 @@ class Exchange(Search):
         connection, self._connection = self._connection, None
         assert connection is not None
         assert self._answer is not None
+        if self._lesson is not None:
+            self._lesson.end()
         is_clean = not problem and self._upload.is_whole and self._answer.ends_cleanly
         self._upload.end()
         # Bytes of the body that wait in the transport would be overtaken by another request.
@@ -237,8 +239,6 @@ class Exchange(Search):
         else:
             connection.abandon()
         self._release()  # who waits for it may ask by the same connection
-        if self._lesson is not None:
-            self._lesson.end()
         duration = self.relay.reactor.seconds() - self.client.started_at
         what = Exchanged(self._upload.sent, self._answer.sent, duration, problem)
         self.relay.exchanged(self, what)
