@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from attrs import evolve
 from hypothesis import given, settings
@@ -571,5 +573,5 @@ def test_any_body_arrives_whole_both_ways_however_it_is_cut(
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    parts = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [data[start:end] for start, end in pairwise(edges)]
     return [part for part in parts if part]
