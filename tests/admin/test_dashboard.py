@@ -205,6 +205,76 @@ def test_rates_are_counted_from_successive_totals(page: Page, relay: StandIn) ->
     assert page.find("[data-tile=messages] path.first").get_attribute("d").count("L") == 1
 
 
+def test_a_relay_without_plain_http_shows_nothing_of_it(page: Page) -> None:
+    for tile in ("requests", "failed"):
+        assert not page.find(f"[data-tile={tile}]").is_displayed()
+    assert not page.find("#figures").get_attribute("data-http")
+    assert not [each for each in page.all("[data-plain]") if each.is_displayed()]
+    assert not [each for each in page.all("[data-fact=requests]") if each.is_displayed()]
+
+
+def had_plain_requests(relay: StandIn) -> None:
+    """Let there be plain requests, 20 of them new."""
+    status = relay.message["status"]
+    first(relay).update(requests=3, answered=first(relay)["answered"] + 12)
+    total = status["http"]["total"] + 20
+    http = {"total": total, "2xx": total - 7, "3xx": 0, "4xx": 5, "5xx": 2}
+    status.update(requests=4, http=http)
+    status["pools"][0]["requests"] = 3
+    status["routes"][0].update(requests=4, http=http)
+
+
+def test_plain_http_is_shown_once_there_was_any(page: Page, relay: StandIn) -> None:
+    had_plain_requests(relay)
+    relay.push()
+    page.wait_for_text("[data-value=requests]", "20")
+    assert page.shown("[data-tile=requests] .peak").text == "4 under way"
+    assert page.find("[data-value=failed]").text == "2"
+    assert page.shown("[data-tile=failed] .peak").text == "2 in all"
+    assert page.find(f"{ROW} [data-plain=requests]").text == "3 requests"
+    assert page.find(f"{ROW} [data-plain=rate]").text == "12 requests/s"
+    # Of upstreams and pools that had none, nothing.
+    assert [each.is_displayed() for each in page.all("[data-plain=rate]")] == [True, *[False] * 3]
+    facts = {each.is_displayed(): each.text for each in page.all("[data-fact=requests]")}
+    assert facts == {True: "3", False: ""}
+    said = "/chat → chat, 40 sessions, 20 requests (5 4xx, 2 5xx)"
+    assert said in page.find("#relay-facts").text
+    warned = page.find("[data-attention='failed:']")
+    assert warned.text == "Of plain HTTP 2 requests were answered with 5xx within a minute"
+    assert page.severe() == []
+
+
+def test_requests_take_places_of_an_upstream_too(page: Page, relay: StandIn) -> None:
+    first(relay).update(sessions=30, openings=1, requests=68)
+    relay.push()
+    page.wait_for_text(f"{ROW} [data-plain=requests]", "68 requests")
+    assert not page.all(f"{ROW} .badge")
+    first(relay).update(requests=69)
+    relay.push()
+    page.wait_for_text(f"{ROW} .badge", "full")
+    told = page.find(f"[data-attention='full:chat/{FIRST}']").text
+    assert told == f"chat/{FIRST} is full: 30 sessions and 69 requests, at most 100"
+
+
+def test_a_pool_of_plain_requests_alone_shows_its_shares_of_them(browser: Chrome) -> None:
+    a, b = (make_upstream(name, sessions=0, answered=n) for name, n in (("a", 30), ("b", 10)))
+    with serving(HTML, make_pool("web", a, b)) as relay:
+        page = Page(browser, relay)
+        share = page.find("[data-pool=web] .share")
+        assert share.get_attribute("aria-label") == "Share of the requests so far: a 75 %, b 25 %"
+        widths = [each.size["width"] for each in page.all("[data-share]")]
+        assert widths[0] == pytest.approx(3 * widths[1], rel=0.05)
+
+
+def test_files_and_redirects_are_named_as_what_routes_lead_to(page: Page, relay: StandIn) -> None:
+    routes = relay.message["status"]["routes"]
+    routes[0] |= {"pool": "", "static": "/srv/www", "http": {"total": 1, "5xx": 0}}
+    routes[1] |= {"pool": "", "redirect": "https://example.com"}
+    relay.push()
+    page.wait_for_text("#relay-facts", "/chat → files in /srv/www, 1 request\n")
+    assert "/game → https://example.com\n" in f"{page.find('#relay-facts').text}\n"
+
+
 def test_an_update_changes_the_elements_that_are_there(page: Page, relay: StandIn) -> None:
     row, session = page.find(ROW), page.find("[data-session=chat-0]")
     page.script(
@@ -817,12 +887,14 @@ def test_no_width_makes_the_page_scroll_sideways(browser: Chrome, width: int, sc
         "chat",
         make_upstream("a-name-without-any-place-to-break-it" * 3, state="drain", drain=DRAIN),
         make_upstream("b", health="down", last_problem="x" * 200, max_connections=4),
+        make_upstream("c", requests=123_456, answered=10**9, max_connections=500_000),
         sticky="cookie name=wsrelay ttl=session secure=auto same_site=lax",
     )
-    with serving(HTML, pool, last_reload=FAILED) as relay:
+    http = {"total": 10**9, "2xx": 9 * 10**8, "3xx": 0, "4xx": 0, "5xx": 10**8}
+    with serving(HTML, pool, last_reload=FAILED, http=http, requests=123_456) as relay:
         page = Page(browser, relay)
         page.emulate(width, scheme=scheme)
-        page.find("[data-upstream]")
+        page.shown("[data-tile=requests]")
         assert page.script("return innerWidth") == width
         assert page.script("return document.documentElement.scrollWidth") <= width
         too_wide = (
