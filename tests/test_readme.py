@@ -13,13 +13,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from tests.peers.certificates import Authority
-from tests.support import PROJECT, Process, RelayProcess, free_port, started_relay
+from tests.support import PATIENCE, PROJECT, Process, RelayProcess, free_port, started_relay
 
 README = (PROJECT / "README.rst").read_text("utf-8")
 
@@ -83,7 +85,11 @@ def test_make_run_starts_the_demo_and_prints_its_addresses() -> None:
     with Process(command) as demo:
         _, page = demo.wait_for_line(lambda line: " page " in line, what="the page's address")
         _, relay = demo.wait_for_line(lambda line: " relay " in line, what="the relay's address")
-        assert page.split()[1].startswith("http://127.0.0.1:")
+        url = page.split()[1]
+        assert url.startswith("http://127.0.0.1:")
+        assert urlsplit(url).port == urlsplit(relay.split()[2]).port, "one port for all of it"
+        with urlopen(url, timeout=PATIENCE) as answer:
+            assert b"<title>wsrelay demo</title>" in answer.read()
         assert_it_echoes(relay.split()[2])
 
 

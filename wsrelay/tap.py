@@ -19,12 +19,13 @@ from wsrelay.config.model import (
     AdminConfig,
     HealthCheckConfig,
     ListenerConfig,
+    PathRule,
     PoolConfig,
     RelayConfig,
     RouteConfig,
     UpstreamConfig,
 )
-from wsrelay.demo.service import DASHBOARD_PORT, PAGE_PORT, RELAY_PORT, Demo, free_port, make_demo
+from wsrelay.demo.service import DASHBOARD_PORT, RELAY_PORT, Demo, free_port, make_demo
 from wsrelay.log import Logger, write_stdout
 from wsrelay.plugins import find_balancers
 from wsrelay.service import CannotStartError, RelayService, ReloadRefused
@@ -176,7 +177,7 @@ def _loader(file: str) -> Callable[[], RelayConfig]:
 def _make_demo(reactor: Any, pidfile: str | None) -> MultiService:
     """Put a relay in front of the demo's upstreams."""
     relay_port = free_port(RELAY_PORT)
-    demo = make_demo(reactor, relay_port, free_port(PAGE_PORT))
+    demo = make_demo(reactor, relay_port)
     dashboard_port = free_port(DASHBOARD_PORT)
     service = MultiService()
     demo.service.setServiceParent(service)
@@ -191,8 +192,15 @@ def _demo_config(demo: Demo, relay_port: int, dashboard_port: int) -> RelayConfi
     upstreams = tuple(UpstreamConfig(name, url) for name, url in demo.upstream_urls.items())
     return RelayConfig(
         listeners=(ListenerConfig("demo", f"tcp:{relay_port}:interface=127.0.0.1"),),
-        routes=(RouteConfig("demo", "demo"),),
-        pools=(PoolConfig("demo", upstreams, health_check=HealthCheckConfig("tcp")),),
+        routes=(
+            RouteConfig("chat", "demo", path=PathRule("exact", "/chat"), http=False),
+            RouteConfig("echo", "demo", path=PathRule("exact", "/echo"), http=False),
+            RouteConfig("page", "page"),
+        ),
+        pools=(
+            PoolConfig("demo", upstreams, health_check=HealthCheckConfig("tcp")),
+            PoolConfig("page", (UpstreamConfig("page", demo.page_upstream),)),
+        ),
         drain_timeout=1.0,
         admin=AdminConfig(f"tcp:{dashboard_port}:interface=127.0.0.1"),
     )

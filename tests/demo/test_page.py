@@ -42,12 +42,12 @@ class SiteTests(TestCase):
 
     @override
     def setUp(self) -> None:
-        self.demo = make_demo(reactor, relay_port=18080, page_port=0)
+        self.demo = make_demo(reactor, relay_port=18080)
         self.demo.service.startService()
         self.addCleanup(self.demo.service.stopService)
 
     async def get(self, path: str, method: bytes = b"GET") -> tuple[IResponse, bytes]:
-        url = self.demo.page_url.encode() + path.encode()
+        url = f"{self.demo.page_upstream.replace('ws:', 'http:')}/{path}".encode()
         response = await Agent(reactor).request(method, url)
         body = Body()
         response.deliverBody(body)

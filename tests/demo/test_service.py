@@ -14,7 +14,7 @@ from wsrelay.demo.upstreams import NAMES
 
 
 def ports_of(demo: Demo) -> list[int]:
-    urls = [*demo.upstream_urls.values(), demo.page_url.rstrip("/")]
+    urls = [*demo.upstream_urls.values(), demo.page_upstream]
     return [int(url.rpartition(":")[2]) for url in urls]
 
 
@@ -24,7 +24,7 @@ class ServiceTests(TestCase):
     timeout = 20
 
     def make_demo(self, relay_port: int = 8080) -> Demo:
-        demo = make_demo(reactor, relay_port=relay_port, page_port=0)
+        demo = make_demo(reactor, relay_port=relay_port)
         self.addCleanup(demo.service.stopService)
         return demo
 
@@ -60,7 +60,7 @@ class ServiceTests(TestCase):
         waiting.close()
 
     async def test_stopping_frees_the_ports(self) -> None:
-        demo = make_demo(reactor, page_port=0)
+        demo = make_demo(reactor)
         demo.service.startService()
         await demo.service.stopService()
         for port in ports_of(demo):
@@ -70,19 +70,20 @@ class ServiceTests(TestCase):
         demo = self.make_demo(relay_port=12345)
         demo.service.startService()
         assert demo.relay_url == "ws://127.0.0.1:12345"
+        assert demo.page_url == "http://127.0.0.1:12345/"
 
 
-def test_a_taken_page_port_is_an_error_and_not_a_second_listener() -> None:
+def test_a_taken_port_is_an_error_and_not_a_second_listener() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(OSError, match="in use"),
     ):
-        make_demo(MemoryReactorClock(), page_port=taken.getsockname()[1])
+        make_demo(MemoryReactorClock(), upstream_ports=(0, taken.getsockname()[1], 0))
 
 
 def test_there_must_be_a_port_for_every_upstream() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        make_demo(MemoryReactorClock(), page_port=0, upstream_ports=(0, 0))
+        make_demo(MemoryReactorClock(), upstream_ports=(0, 0))
 
 
 def test_a_free_port_is_kept_and_a_taken_one_replaced() -> None:

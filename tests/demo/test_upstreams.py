@@ -31,7 +31,7 @@ class LoopbackTests(TestCase):
 
     @override
     def setUp(self) -> None:
-        self.demo = make_demo(reactor, page_port=0)
+        self.demo = make_demo(reactor)
         self.demo.service.startService()
         self.addCleanup(self.demo.service.stopService)
 

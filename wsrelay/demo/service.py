@@ -1,8 +1,9 @@
 """
 Everything ``twistd wsrelay --demo`` needs besides the relay itself.
 
-The relay that stands between the page and the upstreams is made by the caller,
-from `Demo.upstream_urls` and `Demo.relay_url`.
+The relay that stands between a browser and all of it is made by the caller, from
+`Demo.upstream_urls`, `Demo.page_upstream` and `Demo.relay_url`: the page comes from the
+relay's port, as the websockets do.
 """
 
 from __future__ import annotations
@@ -21,15 +22,12 @@ from wsrelay.demo.page import make_site
 from wsrelay.demo.room import Room
 from wsrelay.demo.upstreams import NAMES, UpstreamFactory
 
-__all__ = ["DASHBOARD_PORT", "PAGE_PORT", "RELAY_PORT", "Demo", "free_port", "make_demo"]
+__all__ = ["DASHBOARD_PORT", "RELAY_PORT", "Demo", "free_port", "make_demo"]
 
 RELAY_PORT = 8080
 """Where the relay of the demo listens, unless somebody else does."""
 
-PAGE_PORT = 8081
-"""Where the page is, unless somebody else is."""
-
-DASHBOARD_PORT = 8082
+DASHBOARD_PORT = 8081
 """Where the relay's dashboard is, unless somebody else is."""
 
 _LOOPBACK = "127.0.0.1"
@@ -46,17 +44,19 @@ class Demo:
     upstream_urls: Mapping[str, str]
     """Name to ``ws://127.0.0.1:port``, in the order of the page's cards."""
 
+    page_upstream: str
+    """``ws://127.0.0.1:port`` of the page's server, for plain requests."""
+
     relay_url: str
     """Where the page expects the relay."""
 
     page_url: str
-    """What to open in a browser."""
+    """What to open in a browser: the relay leads to the page."""
 
 
 def make_demo(
     reactor: Any,
     relay_port: int = RELAY_PORT,
-    page_port: int = PAGE_PORT,
     upstream_ports: Sequence[int] = (0, 0, 0),
 ) -> Demo:
     """
@@ -66,21 +66,21 @@ def make_demo(
     take a port in between; connections are accepted once the service has started.
 
     :param relay_port: where the caller will make the relay listen.
-    :param page_port: where the page is to be; 0 for any free port.
     :param upstream_ports: one for each upstream; 0 for any free port.
     :raises ValueError: there are more or fewer ports than upstreams.
     :raises OSError: a port is taken; see `free_port`.
     """
     ports = dict(zip(NAMES, upstream_ports, strict=True))
-    relay_url = f"ws://{_LOOPBACK}:{relay_port}"
+    relay = f"{_LOOPBACK}:{relay_port}"
     room = Room(NAMES)
     parent = MultiService()
     upstream_urls = {}
     for name, wanted in ports.items():
         port = _listen(reactor, UpstreamFactory(reactor, name, room), wanted, parent)
         upstream_urls[name] = f"ws://{_LOOPBACK}:{port}"
-    port = _listen(reactor, make_site(relay_url, NAMES), page_port, parent)
-    return Demo(parent, upstream_urls, relay_url, f"http://{_LOOPBACK}:{port}/")
+    port = _listen(reactor, make_site(f"ws://{relay}", NAMES), 0, parent)
+    page_upstream = f"ws://{_LOOPBACK}:{port}"
+    return Demo(parent, upstream_urls, page_upstream, f"ws://{relay}", f"http://{relay}/")
 
 
 def free_port(preferred: int) -> int:
