@@ -11,8 +11,9 @@ from attrs import evolve
 
 from wsrelay.config.blocks import Block, Job, Setting
 from wsrelay.config.errors import Place, unknown_name
+from wsrelay.config.guides import answer_to
 from wsrelay.config.model import EndpointText, UpstreamConfig
-from wsrelay.config.options import ELSEWHERE, Kind, Option
+from wsrelay.config.options import Kind, Option
 from wsrelay.config.reader import Section, WrittenOption
 from wsrelay.config.table import KINDS
 from wsrelay.config.values import socket_path
@@ -71,8 +72,8 @@ def _unknown_option(kind: Kind, name: str) -> str:
         return f"unknown option here; it belongs to {' or '.join(homes)}"
     if name in ("ws", "wss", "unix", "tcp", "tcp6", "http", "https"):
         return f"unknown option '{name}'; if this is an item of the list above, indent it"
-    if name in ELSEWHERE:
-        return f"unknown option '{name}'; {ELSEWHERE[name]}"
+    if answer := answer_to(name):
+        return f"unknown option '{name}'; {answer}"
     works = [option.name for option in kind.options.values() if option.works]
     return unknown_name("option", name, works)
 

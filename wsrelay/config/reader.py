@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
+from wsrelay.config.guides import answer_to
+
 __all__ = ["Item", "Report", "Section", "WrittenOption", "read"]
 
 _SECTION = re.compile(r"\[(?P<header>.+)\]")
@@ -114,7 +116,7 @@ class _Reader:
         # Also in case of an error: the lines indented below belong to this one.
         self._option = WrittenOption(name, number)
         if not match:
-            message = f"'{content}' is no option; expected name = value"
+            message = f"'{content}' is no option; {answer_to(content) or 'expected name = value'}"
             self._report_option(section, number, "", message)
             return
         self._option.add(number, match["value"])
