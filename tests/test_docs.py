@@ -67,6 +67,25 @@ def test_the_versions_that_were_tried_are_those_that_the_tests_have() -> None:
         assert list(row) == versions, library
 
 
+def test_the_page_of_what_was_tried_has_the_pinned_versions_and_tests_that_exist() -> None:
+    """Make it again with: python docs/make_tried.py > docs/tried.rst."""
+    making = runpy.run_path(str(PROJECT / "docs" / "make_tried.py"))
+    page = (PROJECT / "docs" / "tried.rst").read_text("utf-8")
+    pinned = set()
+    assert page.startswith(making["HEAD"])
+    for each in making["TRIED"]:
+        begin, end = re.escape(f"* - {each.name}\n     - "), re.escape(f"\n     - {each.part}\n")
+        [version] = re.findall(rf"{begin}([0-9.]+){end}", page)
+        if getattr(each.version, "func", None) is making["pinned"]:
+            assert version == each.version(), each.name
+            pinned.update(each.version.args)
+        for test in each.tests:
+            assert (PROJECT / test).exists(), test
+            assert f"``{test}``" in page
+    package = (PROJECT / "tests" / "peers" / "package.json").read_text("utf-8")
+    assert pinned == json.loads(package)["dependencies"].keys()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_has_no_markup_errors(page: Path) -> None:
     docutils.core.publish_doctree(
