@@ -133,7 +133,7 @@ def test_balancers_know_the_interfaces_only() -> None:
 def test_health_checks_know_how_an_upstream_is_dialled_and_nobody_below_knows_of_them() -> None:
     below = ("wsrelay.relay", "wsrelay.pools", "wsrelay.wire", "wsrelay.config")
     allowed = ("wsrelay.health", "wsrelay.wire", "wsrelay.config.model", "wsrelay.log")
-    dialling = [f"wsrelay.relay.{name}" for name in ("upstream", "transports", "reasons")]
+    dialling = [f"wsrelay.relay.{name}" for name in ("dialer", "upstream", "transports", "reasons")]
     for name, tree in modules():
         ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
         if is_under(name, "wsrelay.health"):

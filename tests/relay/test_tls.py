@@ -15,7 +15,8 @@ from tests.relay.records import authority
 from tests.relay.support import FakeTransport, settle
 from tests.relay.world import Reactor
 from wsrelay.config.model import PluginCall, PoolConfig, UpstreamConfig
-from wsrelay.relay.upstream import Dialer, Problem, UpstreamConnection
+from wsrelay.relay.dialer import Dialer
+from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.response import Response
 
 REQUEST = b"GET / HTTP/1.1\r\nCookie: secret\r\n\r\n"

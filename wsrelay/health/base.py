@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from wsrelay import __version__
 from wsrelay.config.model import HealthCheckConfig, PoolConfig, UpstreamConfig
 from wsrelay.log import Logger
+from wsrelay.relay.dialer import Dialer
 from wsrelay.relay.transports import discard
-from wsrelay.relay.upstream import Dialer, Problem, UpstreamConnection
+from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.proxy_protocol import UNKNOWN, encode_header
 from wsrelay.wire.response import Response
 

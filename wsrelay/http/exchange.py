@@ -16,11 +16,12 @@ from wsrelay.http.lesson import Lesson, lesson_for
 from wsrelay.http.upload import Upload
 from wsrelay.relay.answer import Answer
 from wsrelay.relay.client import CLOSE, connection_option
+from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.facts import Exchanged
 from wsrelay.relay.idle import patience_of
 from wsrelay.relay.search import Search
 from wsrelay.relay.transports import unsent
-from wsrelay.relay.upstream import Dialer, NoWay, Problem, UpstreamConnection
+from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.body import BodyReader, LengthBody, request_body, response_body
 from wsrelay.wire.forward import interim_head
 from wsrelay.wire.response import BadResponse, Response
@@ -47,7 +48,9 @@ class Exchange(Search):
     _dialer: Dialer | NoWay | None = field(default=None, init=False)
     _patience_of_upstream: float = field(default=0.0, init=False)
 
+    @override
     def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
         self._reader = request_body(self.request)
         route = self.route
         self._upload = Upload(

@@ -18,8 +18,8 @@ from wsrelay.plugins import make_balancer
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import MemberChanges, Pool
 from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.dialer import Dialer
 from wsrelay.relay.relay import Relay, routes_for
-from wsrelay.relay.upstream import Dialer
 
 __all__ = ["Prepared", "differences", "prepare"]
 

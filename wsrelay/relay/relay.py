@@ -19,6 +19,7 @@ from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
 from wsrelay.relay.client import ClientConnection, Listener, connection_option, name_of
+from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.facts import Exchanged, Facts, Observer
 from wsrelay.relay.forwarding import who_is
@@ -29,7 +30,7 @@ from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.search import RETRY_AFTER, Search
 from wsrelay.relay.session import Session
-from wsrelay.relay.upstream import Dialer, NoWay, UpstreamConnection
+from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.body import has_body
 from wsrelay.wire.forward import Forwarded, switching_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits

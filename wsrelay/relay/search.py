@@ -20,12 +20,13 @@ from wsrelay.config.model import RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.choosing import BalancerFailed, BalancerRefused, NoUpstream, choose
 from wsrelay.pools.pool import Lease, Pool, Upstream
-from wsrelay.pools.queue import Place
+from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.ends import header_for
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import head_for
 from wsrelay.relay.handshake import Handshake
-from wsrelay.relay.upstream import Dialer, NoWay, Problem, UpstreamConnection
+from wsrelay.relay.turn import Turn
+from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.forward import Forwarded
 from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
@@ -69,16 +70,20 @@ class Search:
     _choice_timer: IDelayedCall | None = field(default=None, init=False)
     _problem: Problem | None = field(default=None, init=False)  # the last upstream's
     _tries: int = field(default=0, init=False)  # since it was its turn
-    _place: Place | None = field(default=None, init=False)  # in the pool's queue
-    _patience: IDelayedCall | None = field(default=None, init=False)  # for the queue
-    _waits_since: float | None = field(default=None, init=False)
+    _turn: Turn = field(init=False)
     _answered: bool = field(default=False, init=False)  # by the upstream, to the client
     _over: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        relay, phases = self.relay, self.facts.phases
+        self._turn = Turn(
+            relay.reactor, relay.rounds, self.pool, phases, self._called, self._waited_enough
+        )
 
     def begin(self) -> None:
         """Ask the balancer, unless others have waited longer; called once."""
         self.facts.phases["request"] = self.relay.reactor.seconds() - self.client.started_at
-        self._guarded(self._queue_up if self._others_wait() else self._choose)
+        self._guarded(self._queue_up if self._turn.is_behind else self._choose)
 
     def client_left(self) -> None:
         """Give up: there is nobody to answer any more."""
@@ -174,7 +179,7 @@ class Search:
     def _no_choice(self, error: Exception) -> None:
         if isinstance(error, BalancerFailed):
             self._refuse(500, "The balancer failed; the relay's log says how.", "error")
-        elif isinstance(error, NoUpstream) and self._may_wait():
+        elif isinstance(error, NoUpstream) and self._turn.may_wait:
             self._queue_up()
         elif self._problem is not None:
             self._upstreams_failed(self._problem)
@@ -187,51 +192,22 @@ class Search:
     @property
     def is_waiting(self) -> bool:
         """Whether it stands in the pool's queue."""
-        return self._waits_since is not None
-
-    def _others_wait(self) -> bool:
-        return self.pool.config.queue_timeout is not None and len(self.pool.line) > 0
-
-    def _may_wait(self) -> bool:
-        """Whether the pool has a queue, and this client's time there is not over."""
-        is_over = self._place is not None and self._patience is None
-        return self.pool.config.queue_timeout is not None and not is_over
+        return self._turn.is_waiting
 
     def _queue_up(self) -> None:
-        """Wait for an upstream: at the end of the queue, or where the client was before."""
-        self._waits_since = self.relay.reactor.seconds()
-        if self._place is not None:
-            self.relay.rounds.come_back(self.pool, self._place)
-        elif len(self.pool.line) >= self.pool.config.queue_size:
+        if not self._turn.wait():
             reason = "Too many wait for an upstream already; try again later."
             self._refuse(503, reason, "queue-full")
-        else:
-            seconds = self.pool.config.queue_timeout
-            assert seconds is not None
-            self._patience = self.relay.reactor.callLater(seconds, self._waited_enough)
-            self._place = self.relay.rounds.join(self.pool, self._called)
 
     def _called(self) -> None:
-        """Try anew: it is this client's turn."""
-        self._stop_waiting()
+        """Try anew: it is this request's turn."""
         self._tries = 0
         self._tried.clear()
         self._guarded(self._choose)
 
     def _waited_enough(self) -> None:
-        self._patience = None
-        if self.is_waiting:  # else a try is under way, and decides
-            self._stop_waiting()
-            reason = "No upstream was free in time; try again later."
-            self._refuse(503, reason, "queue-timeout", self._problem.what if self._problem else "")
-
-    def _stop_waiting(self) -> None:
-        if self._place is not None:
-            self._place.leave()
-        if self._waits_since is not None:
-            waited = self.relay.reactor.seconds() - self._waits_since
-            self.facts.phases["queue"] = self.facts.phases.get("queue", 0.0) + waited
-        self._waits_since = None
+        reason = "No upstream was free in time; try again later."
+        self._refuse(503, reason, "queue-timeout", self._problem.what if self._problem else "")
 
     # asking an upstream
 
@@ -299,7 +275,7 @@ class Search:
         elif self._tries <= self.route.retries and not is_hopeless:
             self.relay.observer.retried(self.pool.name)
             self._choose()
-        elif self._may_wait():
+        elif self._turn.may_wait:
             self._queue_up()
         else:
             self._upstreams_failed(problem)
@@ -356,9 +332,7 @@ class Search:
     def _end(self) -> None:
         """Wait for nothing any more."""
         self._over = True
-        self._stop_waiting()
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        self._turn.end()
 
     def _release(self) -> None:
         if self._lease is not None:
