@@ -71,9 +71,10 @@ TLS
 
 TLS 1.2 and 1.3 are spoken, with ECDHE and AEAD ciphers only, and HTTP/1.1.  Renegotiation is
 refused.  Clients that come back resume their sessions, with tickets or, in TLS 1.2, with
-session ids.  A reload reads all files again and touches no connection; tickets stay good until
-the relay restarts, or until ``min_tls``, ``client_certificate`` or the authorities in
-``client_ca`` change.  A plain HTTP request on such a listener is answered 400, which says so.
+session ids.  A reload reads all files again and touches no connection; sessions can be resumed
+for two hours, unless the relay restarts, or ``min_tls``, ``client_certificate`` or the
+authorities in ``client_ca`` change.  A plain HTTP request on such a listener is answered 400,
+which says so.
 
 Several certificates
     ``certificates`` names a directory of
