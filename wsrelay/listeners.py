@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from wsrelay.config.model import ListenerConfig
 from wsrelay.listening import CannotStartError, ListenerService
 from wsrelay.log import Logger
-from wsrelay.relay.client import Listener
+from wsrelay.relay.listener import Listener
 from wsrelay.relay.listener_tls import ListenerTLS, listener_tls
 from wsrelay.relay.proxied import HeaderFirst
 from wsrelay.relay.reconfigure import differences

@@ -396,21 +396,6 @@ def test_a_request_of_http_1_0_gets_a_host_and_expects_nothing() -> None:
     assert raw.split(b"\r\n")[:3] == [b"PUT /a HTTP/1.1", b"Content-Length: 3", b"Host: b"]
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])
-@pytest.mark.parametrize("lists", [b"content-length, transfer-encoding", b"Content-Length,close"])
-def test_a_client_cannot_have_the_framing_of_its_body_dropped(framing: bytes, lists: bytes) -> None:
-    lines = [b"POST /a HTTP/1.1", b"Host: b", b"Connection: " + lists, framing, b"", b""]
-    raw = upstream_head(
-        parse_request(b"\r\n".join(lines)),
-        target=b"/a",
-        host=b"b",
-        forwarded=STRANGER,
-        request_id=b"id",
-        upgrades=False,
-    )
-    assert raw.lower().split(b"\r\n")[1:3] == [b"host: b", framing.lower()]
-
-
 def test_a_426_keeps_its_upgrade_and_connection_lists_it() -> None:
     refusal = Response(
         426,

@@ -15,7 +15,6 @@ from typing_extensions import override
 from wsrelay.http.lesson import Lesson, lesson_for
 from wsrelay.http.upload import Upload
 from wsrelay.relay.answer import Answer
-from wsrelay.relay.client import CLOSE, connection_option
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.facts import Exchanged
 from wsrelay.relay.idle import patience_of
@@ -24,6 +23,7 @@ from wsrelay.relay.transports import unsent
 from wsrelay.relay.upstream import Problem, UpstreamConnection
 from wsrelay.wire.body import BodyReader, LengthBody, request_body, response_body
 from wsrelay.wire.forward import interim_head
+from wsrelay.wire.request import CLOSE, connection_option
 from wsrelay.wire.response import BadResponse, Response
 
 _UNANSWERED: Final = ("CONNECT", "TRACE")

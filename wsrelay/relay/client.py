@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import alsoProvides
 
-from wsrelay.config.model import ListenerConfig
 from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts
-from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.transports import Connection, discard, end_gently, nobody, unsent
 from wsrelay.wire.forward import own_answer
-from wsrelay.wire.request import BadRequest, Request, parse_request
+from wsrelay.wire.preface import end_of_head, is_tls
+from wsrelay.wire.request import CLOSE, BadRequest, Request, parse_request
 
 if TYPE_CHECKING:
+    from wsrelay.relay.listener import Listener
     from wsrelay.relay.relay import Relay
-
-TLS_HELLO: Final = b"\x16\x03"
-"""How a TLS record with a handshake begins (RFC 8446 section 5.1)."""
-
-PROXY_HEADERS: Final = (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")
-"""How headers of the PROXY protocol begin, versions 1 and 2."""
-
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-
-CLOSE: Final = b"close"
-"""What Connection says where the connection ends (RFC 9112 section 9.6)."""
 
 LINGER: Final = 5.0
 """Seconds that a refused client may take to read its answer and end the connection."""
@@ -228,34 +215,25 @@ class ClientConnection(Connection):
 
     def _receive_head(self, data: bytes) -> None:
         self._buffer = data = self._buffer + data
-        if data.startswith(TLS_HELLO):
+        if is_tls(data):
             self.relay.refused_early(self, 400, "This is TLS; this listener speaks plain HTTP.")
             self.end()
             return
-        if data.startswith(PROXY_HEADERS):
-            what = "This is a PROXY header; the listener takes none without proxy_protocol = yes."
-            self._refuse(BadRequest(400, what))
-            return
-        # RFC 9112 section 2.2: an empty line may stand before the request.
-        end = data.find(b"\r\n\r\n", 2 if data.startswith(b"\r\n") else 0) + 4
-        if end == 3 and len(data) <= self.listener.config.max_header_size:
-            if _BARE_LF.search(data):  # its end would never be found
-                self._refuse(BadRequest(400, "A line ends with LF alone; end lines with CR LF."))
-            return
-        self._stop_timer()
-        self.receive = self._receive_early
-        if end == 3 or end > self.listener.config.max_header_size:
-            limit = self.listener.config.max_header_size
-            self._refuse(BadRequest(431, f"The request's head is over {limit} bytes; send less."))
-            return
-        self._buffer = data[end:]
         try:
-            request = parse_request(data[:end])
-            self.is_head = request.method == "HEAD"
-            self.relay.handle(self, request)
+            end = end_of_head(data, self.listener.config.max_header_size)
+            if end:
+                self._stop_timer()
+                self.receive = self._receive_early
+                self._buffer = data[end:]
+                self._take(parse_request(data[:end]))
         except BadRequest as problem:
+            self._stop_timer()
             self.option = CLOSE
             self._refuse(problem)
+
+    def _take(self, request: Request) -> None:
+        self.is_head = request.method == "HEAD"
+        self.relay.handle(self, request)
 
     def _receive_early(self, data: bytes) -> None:
         self._buffer += data
@@ -292,43 +270,7 @@ def _new_id() -> str:
     return random.getrandbits(64).to_bytes(8, "big").hex()
 
 
-def connection_option(request: Request) -> bytes:
-    """Return what Connection says in the answer to a sound request (RFC 9112 section 9.3)."""
-    options = request.headers.elements(b"connection")
-    if "close" in options:
-        return CLOSE
-    if request.version == "1.0":
-        return b"keep-alive" if "keep-alive" in options else CLOSE
-    return b""
-
-
-def name_of(address: str | None, port: int) -> str:
-    """Return what a log calls the other end of a connection: ``address:port``."""
-    if address is None:
-        return "unix:"
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _tls_words(error: Any) -> str:
     """Say what OpenSSL says, without its codes."""
     parts = error.args[0] if error.args else ()
     return ", ".join(part[-1] for part in parts if part) or "no reason given"
-
-
-@define(eq=False)
-class Listener(Factory):
-    """Makes the connections of one ``[listener:NAME]``; not noisy in the log."""
-
-    noisy = False
-    relay: Relay
-    config: ListenerConfig
-    routes: RouteTable = field()
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether clients speak TLS here."""
-        return self.config.is_secure
-
-    @override
-    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
-        return ClientConnection(self.relay, self, addr)

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from wsrelay.wire.address import client_address
 from wsrelay.wire.proxy_protocol import UNKNOWN, End, Ends, encode_header
 
-__all__ = ["ProxiedAddress", "end_of", "header_for"]
+__all__ = ["ProxiedAddress", "end_of", "header_for", "name_of"]
 
 
 @implementer(IAddress)
@@ -54,3 +54,10 @@ def header_for(
     source = client, peer[1] if client_address(peer[0], (), ())[0] == client else 0
     nowhere = "::" if ":" in client else "0.0.0.0", 0
     return encode_header(version, Ends(source, local or nowhere, is_secure))
+
+
+def name_of(address: str | None, port: int) -> str:
+    """Return what a log calls the other end of a connection: ``address:port``."""
+    if address is None:
+        return "unix:"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

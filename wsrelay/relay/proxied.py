@@ -17,9 +17,9 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from wsrelay.relay.client import Listener, name_of
-from wsrelay.relay.ends import ProxiedAddress, end_of
+from wsrelay.relay.ends import ProxiedAddress, end_of, name_of
 from wsrelay.relay.facts import Facts
+from wsrelay.relay.listener import Listener
 from wsrelay.wire.address import UNIX, is_trusted
 from wsrelay.wire.proxy_protocol import BadHeader, Ends, parse_header
 

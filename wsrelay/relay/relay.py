@@ -18,12 +18,14 @@ from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
-from wsrelay.relay.client import ClientConnection, Listener, connection_option, name_of
+from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.drains import Drains
+from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
 from wsrelay.relay.forwarding import who_is
 from wsrelay.relay.handshake import Handshake
+from wsrelay.relay.listener import Listener
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
@@ -34,7 +36,7 @@ from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.body import has_body
 from wsrelay.wire.forward import Forwarded, switching_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
-from wsrelay.wire.request import Offer, Request, check_handshake
+from wsrelay.wire.request import Offer, Request, check_handshake, connection_option
 from wsrelay.wire.response import Response
 
 log = Logger()

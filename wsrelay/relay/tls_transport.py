@@ -18,7 +18,8 @@ from wsrelay.relay.listener_tls import ListenerTLS
 from wsrelay.relay.subject import subject_text
 
 if TYPE_CHECKING:
-    from wsrelay.relay.client import ClientConnection, Listener
+    from wsrelay.relay.client import ClientConnection
+    from wsrelay.relay.listener import Listener
 
 __all__ = ["ClientTLS", "VerifiedTLS", "certificate_of", "tls_factory"]
 

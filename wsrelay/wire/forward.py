@@ -157,15 +157,9 @@ _UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
 
 
 def _framing(request: Request) -> dict[bytes, bytes]:
-    """
-    Return what the next hop must be told of the body's framing.
-
-    It passes even if Connection lists it: without it the body would be another request.
-    """
-    if request.headers.values(b"transfer-encoding"):
-        return {b"transfer-encoding": b"chunked"}
-    lengths = request.headers.values(b"content-length")
-    return {b"content-length": lengths[0]} if lengths else {}
+    """Return what the next hop must be told of the body's framing, beside its length."""
+    is_chunked = bool(request.headers.values(b"transfer-encoding"))
+    return {b"transfer-encoding": b"chunked"} if is_chunked else {}
 
 
 def switching_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:

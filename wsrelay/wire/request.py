@@ -24,7 +24,15 @@ from wsrelay.wire.headers import (
     parse_fields,
 )
 
-__all__ = ["BadRequest", "Offer", "Request", "check_handshake", "parse_request"]
+__all__ = [
+    "CLOSE",
+    "BadRequest",
+    "Offer",
+    "Request",
+    "check_handshake",
+    "connection_option",
+    "parse_request",
+]
 
 _REQUEST_LINE = re.compile(rb"(%b) ([^\x00-\x20\x7f#]++) HTTP/([0-9]\.[0-9])" % TOKEN)
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?|wss?)://([^/?]*+)(.*+)", re.DOTALL)
@@ -35,6 +43,10 @@ _HOST = re.compile(
 )
 _TOKEN = re.compile(TOKEN)
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+
+CLOSE = b"close"
+"""What Connection says where the connection ends (RFC 9112 section 9.6)."""
 
 
 class BadRequest(Exception):  # noqa: N818 - the name of the status
@@ -190,6 +202,20 @@ def _is_address_good(host: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def connection_option(request: Request) -> bytes:
+    """
+    Return what Connection says in the answer to a request (RFC 9112 section 9.3).
+
+    `CLOSE`, or empty, or ``keep-alive`` for HTTP/1.0, where another request may follow.
+    """
+    options = request.headers.elements(b"connection")
+    if "close" in options:
+        return CLOSE
+    if request.version == "1.0":
+        return b"keep-alive" if "keep-alive" in options else CLOSE
+    return b""
 
 
 def check_handshake(request: Request) -> Offer:
