@@ -191,7 +191,7 @@ def test_many_streams_on_an_upstream_do_not_keep_its_queue_waiting() -> None:
     assert take(waiting).status == 200
     world.leave_all()
     world.advance(1)
-    assert world.pool.upstreams[0].answers == 0
+    assert world.pool.upstreams[0].answering == 0
     check_over(world)
 
 

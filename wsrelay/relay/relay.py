@@ -23,20 +23,18 @@ from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
-from wsrelay.relay.forwarding import who_is
-from wsrelay.relay.handshake import Handshake
 from wsrelay.relay.listener import Listener
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
 from wsrelay.relay.python_pump import PythonPump
+from wsrelay.relay.reception import receive
 from wsrelay.relay.routing import RouteTable
-from wsrelay.relay.search import RETRY_AFTER, Search
+from wsrelay.relay.search import Search
 from wsrelay.relay.session import Session
 from wsrelay.relay.upstream import UpstreamConnection
-from wsrelay.wire.body import has_body
-from wsrelay.wire.forward import Forwarded, switching_head
+from wsrelay.wire.forward import switching_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
-from wsrelay.wire.request import Offer, Request, check_handshake, connection_option
+from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
 
 log = Logger()
@@ -181,59 +179,7 @@ class Relay:
 
         :raises BadRequest: it is no valid handshake.
         """
-        route = client.listener.routes.match(request.host, request.path)
-        forwarded, address = who_is(client, request)
-        client.facts = facts = _facts(client, request, route, address)
-        may_upgrade = route is None or bool(route.pool)  # files and redirects know no websockets
-        offer = check_handshake(request) if may_upgrade and request.wants_websocket else None
-        if offer is None:
-            facts.method = request.method
-        if offer is None and not self.is_draining and not has_body(request):
-            client.option = connection_option(request)
-        if route is None:
-            self._answer(client, 404, "No route leads from this host and path.")
-        elif self.is_draining:
-            self._answer(client, 503, "The relay is stopping; connect again.", "draining")
-        elif offer is None and not route.http:
-            reason = "Only websocket handshakes are answered here; connect with a websocket."
-            self._answer(client, 426, reason)
-        elif not route.pool:
-            LocalAnswer(self, client, request, route, facts).begin()
-        else:
-            self._search(client, request, offer, route, forwarded, facts)
-
-    def _search(
-        self,
-        client: ClientConnection,
-        request: Request,
-        offer: Offer | None,
-        route: RouteConfig,
-        forwarded: Forwarded,
-        facts: Facts,
-    ) -> None:
-        """Let an upstream of the route's pool answer."""
-        handshake = Handshake(
-            request.path,
-            request.query,
-            request.headers,
-            (forwarded.real_ip or b"").decode(),
-            request.host,
-            route.name,
-            () if offer is None else offer.subprotocols,
-            request.method,
-            offer is not None,
-        )
-        pool = self.pools[route.pool]
-        about = (self, client, request, route, pool, handshake, facts, forwarded)
-        search: Search
-        if offer is not None:
-            search = opening = Opening(*about, offer)
-            self.openings.add(opening)
-        else:
-            search = exchange = Exchange(*about)
-            self.exchanges.add(exchange)
-        client.left = search.client_left
-        search.begin()
+        receive(self, client, request)
 
     @property
     def searches(self) -> list[Search]:
@@ -339,12 +285,6 @@ class Relay:
         self._conclude(facts, client, status)
         self.observer.refused(facts, reason)
 
-    def _answer(
-        self, client: ClientConnection, status: int, reason: str, refusal: str = ""
-    ) -> None:
-        self.refused_early(client, status, reason, refusal)
-        client.answer(status, reason, RETRY_AFTER if status == 503 else ())
-
     def _complete(self, search: Search, status: int) -> Facts:
         if isinstance(search, Opening):
             self.openings.discard(search)
@@ -384,23 +324,4 @@ def _options(route: RouteConfig, agreed: tuple[str, ...]) -> PumpOptions:
         bits,
         Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up),
         Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down),
-    )
-
-
-def _facts(
-    client: ClientConnection, request: Request, route: RouteConfig | None, address: str
-) -> Facts:
-    headers = request.headers
-    peer, port = client.peer
-    name = name_of(peer, port) if address == (peer or "") else address
-    return Facts(
-        client.id,
-        client.listener.config.name,
-        name,
-        route=route.name if route is not None else "",
-        host=request.host,
-        path=request.path,
-        query=request.query,
-        origin=headers.text(b"origin"),
-        user_agent=headers.text(b"user-agent"),
     )
