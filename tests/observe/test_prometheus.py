@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from tests.observe.support import Page, read, still_session
+from tests.observe.support import Page, read, still_exchange, still_session
 from tests.relay.support import BINARY, TEXT, FakeTransport, frame_from
 from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
@@ -428,19 +428,22 @@ def test_an_upstream_that_left_keeps_its_counters_for_an_hour_and_its_gauges_not
     assert page.value("wsrelay_session_seconds_count") == 1
 
 
-def test_an_upstream_with_sessions_is_never_forgotten() -> None:
+def test_an_upstream_with_sessions_or_requests_is_never_forgotten() -> None:
     watched = Watched()
     world = watched.world
     watched.metrics.health_changed("pool", "a", "up")
     watched.metrics.health_changed("pool", "b", "up")
-    leave(world, "a", "b")
+    watched.metrics.health_changed("pool", "c", "up")
+    leave(world, "a", "b", "c")
     session: Any = still_session(upstream="a")
     world.relay.sessions["1"] = session
+    world.relay.exchanges.add(still_exchange(upstream="c"))
     for _ in range(3):
         watched.page()
         world.advance(FORGOTTEN_AFTER)
     changes = "wsrelay_health_transitions_total"
-    assert watched.page().value(changes, pool="pool", upstream="a", to="up") == 1
+    for name in "ac":
+        assert watched.page().value(changes, pool="pool", upstream=name, to="up") == 1
     assert watched.page().value(changes, pool="pool", upstream="b", to="up") is None
 
 
