@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -564,11 +565,12 @@ def test_counters_never_go_back(events: list[tuple[str, Any]]) -> None:
     watched = Watched()
     sessions, metrics = watched.world.relay.sessions, watched.metrics
     before: dict[Any, float] = {}
+    numbers_of_sessions = count()
     for event, what in [*events, ("asked", None)]:
         session: Any = next(iter(sessions.values()), None)
         if event == "opened":
             opened: Any = still_session(upstream=what)
-            sessions[str(len(sessions))] = opened
+            sessions[str(next(numbers_of_sessions))] = opened
             metrics.session_opened(opened.facts, opened)
         elif event == "moved" and session:
             numbers = session.pump.numbers

@@ -92,8 +92,8 @@ class UpstreamConnection(Connection):
         self._buffer = b""
         self._seen = 0  # bytes of heads that are behind us
         self.connect_timeout = connect_timeout
-        self._dialled_at = reactor.seconds()
-        self._made_at = self._dialled_at
+        self._dialled_at: float | None = reactor.seconds()
+        self._made_at: float = reactor.seconds()
         self._done = False
         self._is_sent = False
         self._cancel: Cancel | None = None
@@ -109,7 +109,8 @@ class UpstreamConnection(Connection):
         self._taker = taker
         self._answer_timeout = answer_timeout
         self._seen = 0
-        self._dialled_at = self._made_at = self._reactor.seconds()
+        self._dialled_at = None
+        self._made_at = self._reactor.seconds()
         self._done = False
         self._is_sent = True
         self.wait_anew()
@@ -132,9 +133,15 @@ class UpstreamConnection(Connection):
             self._timer = self._reactor.callLater(self._answer_timeout, self._too_slow)
 
     def phases(self) -> dict[str, float]:
-        """Say how long connecting, and the answer from then on, took until now; in seconds."""
-        connect = self._made_at - self._dialled_at
-        return {"connect": connect, "answer": self._reactor.seconds() - self._made_at}
+        """
+        Say how long connecting, and the answer from then on, took until now; in seconds.
+
+        A connection that stood already took no time to connect, and says nothing of it.
+        """
+        phases = {"answer": self._reactor.seconds() - self._made_at}
+        if self._dialled_at is not None:
+            phases["connect"] = self._made_at - self._dialled_at
+        return phases
 
     def dialled(self, cancel: Cancel) -> None:
         """Take what stops the dialling; called by the `Dialer`."""
