@@ -50,7 +50,7 @@ class Lease:
     """
     One session's place on an upstream, from the choice until the session's end.
 
-    A plain request has one, too; it is an opening until its answer is over.
+    A plain request has one, too; it is an opening until its answer begins.
     """
 
     upstream: Upstream
