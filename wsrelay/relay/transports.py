@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
     ITCPTransport,
 )
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -111,6 +112,10 @@ class TCPTransport(tcp.Connection):
         self.startReading()
 
     @override
+    def doWrite(self) -> Any:
+        return _read_if_lost(self, super().doWrite())
+
+    @override
     def readConnectionLost(self, reason: Failure) -> None:
         # To look for an adapter, of which there is none, would take longer than to ask.
         if IHalfCloseableProtocol.providedBy(self.protocol):
@@ -179,6 +184,27 @@ def write_first(transport: Any, data: bytes) -> None:
             data = data[sent:]
     if data:  # what was not taken; or a lost connection, which this finds out again
         transport.write(data)
+
+
+def hear_out(transport: Any) -> None:
+    """
+    Have a transport read once more when it finds that it cannot write any more.
+
+    An upstream may refuse a body before it is there, and close; the rest of the body is then
+    answered with a reset, and the refusal is still to be read.
+    """
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    if isinstance(transport, tcp.Connection) and not isinstance(transport, TCPTransport):
+        write = transport.doWrite
+        transport.doWrite = lambda: _read_if_lost(transport, write())  # type: ignore[method-assign]
+
+
+def _read_if_lost(transport: tcp.Connection, problem: Any) -> Any:
+    """Read what has come, if writing has ended with a *problem*; return the problem."""
+    if problem is CONNECTION_LOST:
+        transport.doRead()
+    return problem
 
 
 def is_reset(transport: Any) -> bool:
