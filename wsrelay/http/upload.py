@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from wsrelay.relay.client import ClientConnection
+from wsrelay.relay.transports import hear_out
 from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.body import LAST_CHUNK, BadBody, BodyReader, ChunkedBody, encode_chunk
 
@@ -86,6 +87,7 @@ class Upload:
         held, self._held = bytes(self._held), bytearray()
         if not self._ended:
             self._produces = True
+            hear_out(upstream.transport)
             self.resumeProducing()
             # Last: with TLS it may say at once that nothing more is taken for now.
             upstream.transport.registerProducer(self, True)

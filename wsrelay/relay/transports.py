@@ -191,11 +191,14 @@ def hear_out(transport: Any) -> None:
     Have a transport read once more when it finds that it cannot write any more.
 
     An upstream may refuse a body before it is there, and close; the rest of the body is then
-    answered with a reset, and the refusal is still to be read.
+    answered with a reset, and the refusal is still to be read.  Any number of times for a
+    connection; a `TCPTransport` does it unasked.
     """
     if isinstance(transport, TLSMemoryBIOProtocol):
         transport = transport.transport
-    if isinstance(transport, tcp.Connection) and not isinstance(transport, TCPTransport):
+    if not isinstance(transport, tcp.Connection) or isinstance(transport, TCPTransport):
+        return
+    if "doWrite" not in vars(transport):
         write = transport.doWrite
         transport.doWrite = lambda: _read_if_lost(transport, write())  # type: ignore[method-assign]
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from wsrelay.relay.reasons import in_words
-from wsrelay.relay.transports import Connection, hear_out, write_first
+from wsrelay.relay.transports import Connection, write_first
 from wsrelay.wire.response import BadResponse, Response, parse_response
 
 MAX_HEAD: Final = 64 * 1024
@@ -205,7 +205,6 @@ class UpstreamConnection(Connection):
         if self._done:
             self.transport.abortConnection()
             return
-        hear_out(self.transport)
         self._made_at = self._reactor.seconds()
         if self._answer_timeout is not None:  # else TLS has what is left for connecting
             self._stop_timer()
