@@ -16,7 +16,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from tests.relay.support import HUNG_UP, QUIET, is_tuned
-from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, unsent, write_first
+from wsrelay.relay.transports import TCPTransport, is_reset, make_lean, unsent, write_now
 
 
 @frozen
@@ -79,14 +79,14 @@ def wire() -> Iterator[Wire]:
 
 
 def test_first_bytes_are_sent_without_waiting_for_the_reactor(wire: Wire) -> None:
-    write_first(wire.transport, b"hello")
+    write_now(wire.transport, b"hello")
     assert wire.peer.recv(100) == b"hello"
     assert not wire.waits
 
 
 def test_what_the_socket_does_not_take_follows_in_order(wire: Wire) -> None:
     data = bytes(range(256)) * 8192
-    write_first(wire.transport, data)
+    write_now(wire.transport, data)
     assert wire.waits
     received = bytearray()
     while wire.waits:
@@ -98,9 +98,25 @@ def test_what_the_socket_does_not_take_follows_in_order(wire: Wire) -> None:
     assert received == data
 
 
+def test_what_waits_already_goes_first(wire: Wire) -> None:
+    wire.transport.write(b"hello ")
+    write_now(wire.transport, b"world")
+    wire.peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        wire.peer.recv(100)
+    wire.transport.doWrite()
+    assert wire.peer.recv(100) == b"hello world"
+
+
+def test_nothing_is_written_to_a_connection_that_is_over(wire: Wire) -> None:
+    wire.transport.connectionLost(Failure(CONNECTION_DONE))
+    write_now(wire.transport, b"hello")
+    assert wire.peer.recv(100) == b""
+
+
 def test_a_connection_that_is_lost_is_left_to_the_reactor_to_find(wire: Wire) -> None:
     wire.peer.close()
-    write_first(wire.transport, b"hello")
+    write_now(wire.transport, b"hello")
     assert wire.waits
 
 
@@ -141,7 +157,7 @@ def test_a_layer_above_the_socket_is_not_bypassed() -> None:
             raise AssertionError("past the layer")
 
     layer = Layer()
-    write_first(layer, b"hello")
+    write_now(layer, b"hello")
     assert layer.written == b"hello"
 
 
@@ -205,7 +221,7 @@ def test_a_port_accepts_clients_with_the_relays_transport() -> None:
 
 
 def test_closing_a_transport_sends_what_was_written_and_then_the_end(wire: Wire) -> None:
-    write_first(wire.transport, b"goodbye")
+    write_now(wire.transport, b"goodbye")
     wire.transport.connectionLost(Failure(CONNECTION_DONE))
     assert wire.peer.recv(100) == b"goodbye"
     assert wire.peer.recv(100) == b""

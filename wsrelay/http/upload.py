@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from wsrelay.relay.client import ClientConnection
-from wsrelay.relay.transports import hear_out
+from wsrelay.relay.transports import hear_out, write_now
 from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.body import LAST_CHUNK, BadBody, BodyReader, ChunkedBody, encode_chunk
 
@@ -92,7 +92,7 @@ class Upload:
             # Last: with TLS it may say at once that nothing more is taken for now.
             upstream.transport.registerProducer(self, True)
         if held:
-            upstream.transport.write(held)
+            write_now(upstream.transport, held)
 
     def continued(self) -> None:
         """Learn that the client was told to send its body."""
@@ -153,7 +153,7 @@ class Upload:
             if len(self._held) > MAX_HELD:
                 self.pauseProducing()
         elif body:
-            self._upstream.transport.write(body)
+            write_now(self._upstream.transport, body)
 
     def _finish(self) -> None:
         self._ended = True

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsrelay.relay.transports import nobody
+from wsrelay.relay.transports import nobody, write_now
 from wsrelay.wire.body import LAST_CHUNK, BadBody, BodyReader, encode_chunk
 from wsrelay.wire.forward import answer_head
 from wsrelay.wire.response import Response
@@ -52,6 +52,7 @@ class Answer:
     _in_chunks: bool
     _on_body: Callable[[bytes], object] | None = None
     sent: int = field(default=0, init=False)
+    _head: bytes = field(default=b"", init=False)  # until the beginning of the body is there
     _ended: bool = field(default=False, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
@@ -64,17 +65,15 @@ class Answer:
         :param rest: what came behind the head.
         :param more: headers of the relay's own.
         """
-        if self.patience is not None:
-            self._timer = self.reactor.callLater(self.patience, self._broke_off)
         upstream, client = self._upstream, self._client
         upstream.receive = self._receive
         upstream.lost = self._lost
         client.left = self._client_left
-        client.transport.write(
-            answer_head(response, client.option, chunked=self._in_chunks, more=more)
-        )
+        self._head = answer_head(response, client.option, chunked=self._in_chunks, more=more)
         client.transport.registerProducer(self, True)
         self._receive(rest)
+        if not self._ended and self._timer is None:
+            self._wait(self.patience)
 
     @property
     def ends_cleanly(self) -> bool:
@@ -107,7 +106,7 @@ class Answer:
             self._timer = self.reactor.callLater(seconds, self._broke_off)
 
     def _receive(self, data: bytes) -> None:
-        if self.patience is not None:
+        if self._timer is not None and self.patience is not None:
             self._wait(self.patience)
         try:
             body = self._reader.feed(data)
@@ -119,8 +118,9 @@ class Answer:
             self._on_body(body)
         if self._in_chunks:
             body = encode_chunk(body) + (LAST_CHUNK if self._reader.done else b"")
-        if body:
-            self._client.transport.write(body)
+        head, self._head = self._head, b""
+        if head or body:
+            write_now(self._client.transport, head + body)
         if self._reader.done:
             self._end()
 

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseablePr
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
-from zope.interface import alsoProvides
+from zope.interface import implementer
 
 from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
@@ -35,6 +35,7 @@ KEEP_ALIVE: Final = 75.0
 """Seconds that a connection may wait for its next request; as long as nginx's."""
 
 
+@implementer(IHalfCloseableProtocol)
 class ClientConnection(Connection):
     """
     One client, from its first byte until a session takes over or the connection ends.
@@ -148,7 +149,6 @@ class ClientConnection(Connection):
         self.is_head = False
         self.is_idle = True
         self.id = _new_id()
-        alsoProvides(self, IHalfCloseableProtocol)
         self.receive = self._receive_next
         self.transport.resumeProducing()
         self._stop_timer()
@@ -174,7 +174,6 @@ class ClientConnection(Connection):
         self.is_idle = False
         self.receive = discard
         self.left = nobody
-        alsoProvides(self, IHalfCloseableProtocol)
         self._timer = self.relay.reactor.callLater(linger, self.abort)
         if unsent(self.transport):
             self.relay.exchanges.leaves(self)  # a relay that stops waits for it

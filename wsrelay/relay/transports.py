@@ -170,20 +170,26 @@ def _accepted(
     return TCPTransport(accepted, peer, protocol, reactor)
 
 
-def write_first(transport: Any, data: bytes) -> None:
+def write_now(transport: Any, data: bytes) -> None:
     """
-    Write the first bytes of a connection, at once where it is a bare socket.
+    Write at once, where it is a bare socket and nothing waits to be sent.
 
-    ``write`` lets the reactor say when a socket takes bytes, which a new one always does:
-    that would cost two calls of epoll_ctl and a turn of the reactor.  Not for a connection
-    that was written to before: what still waits there would be overtaken.
+    ``write`` lets the reactor say when a socket takes bytes, which it nearly always does:
+    that would cost two calls of epoll_ctl and a turn of the reactor.
     """
-    if isinstance(transport, tcp.Connection):  # TLS is none, but would pass on the call
+    if _is_free(transport):
         sent = transport.writeSomeData(data)
         if isinstance(sent, int):
             data = data[sent:]
     if data:  # what was not taken; or a lost connection, which this finds out again
         transport.write(data)
+
+
+def _is_free(transport: Any) -> bool:
+    is_bare = isinstance(transport, tcp.Connection)  # TLS is none, but would pass on the calls
+    return bool(
+        is_bare and transport.connected and not transport.disconnecting and not unsent(transport)
+    )
 
 
 def hear_out(transport: Any) -> None:

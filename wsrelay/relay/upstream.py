@@ -18,7 +18,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from wsrelay.relay.reasons import in_words
-from wsrelay.relay.transports import Connection, write_first
+from wsrelay.relay.transports import Connection, write_now
 from wsrelay.wire.response import BadResponse, Response, parse_response
 
 MAX_HEAD: Final = 64 * 1024
@@ -114,7 +114,7 @@ class UpstreamConnection(Connection):
         self._done = False
         self._is_sent = True
         self.wait_anew()
-        write_first(self.transport, head)
+        write_now(self.transport, head)
         taker.upstream_connected()
 
     def wait_anew(self) -> None:
@@ -210,7 +210,7 @@ class UpstreamConnection(Connection):
             self._stop_timer()
             self._wait()
         head, self._head = self._head, b""
-        write_first(self.transport, head)
+        write_now(self.transport, head)
         if not ISSLTransport.providedBy(self.transport):
             self._head_is_sent()
 
