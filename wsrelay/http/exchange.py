@@ -143,6 +143,7 @@ class Exchange(Search):
             super()._connect(dialer, head)
             return
         self._connection = connection
+        head += self._upload.take_held()  # at once, as it is not asked of anybody else
         connection.ask_again(self.client.id, self, head, self._answer_timeout)
 
     @override

@@ -76,15 +76,21 @@ class Upload:
             self._ended = True
             return
         self._client.receive = self._receive
-        self._await_client()
         early = self._client.take_buffer()
         if early:
             self._receive(early)
+        if not self._ended and len(self._held) <= MAX_HELD:
+            self._await_client()
+
+    def take_held(self) -> bytes:
+        """Return what waits for an upstream, once."""
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def flow_to(self, upstream: UpstreamConnection) -> None:
         """Send what is held, and what comes, to an upstream that takes it from now on."""
         self._upstream = upstream
-        held, self._held = bytes(self._held), bytearray()
+        held = self.take_held()
         if not self._ended:
             self._produces = True
             hear_out(upstream.transport)
