@@ -91,9 +91,10 @@ class Upload:
         """Send what is held, and what comes, to an upstream that takes it from now on."""
         self._upstream = upstream
         held = self.take_held()
+        if self.sent or not self._ended:
+            hear_out(upstream.transport)
         if not self._ended:
             self._produces = True
-            hear_out(upstream.transport)
             self.resumeProducing()
             # Last: with TLS it may say at once that nothing more is taken for now.
             upstream.transport.registerProducer(self, True)
