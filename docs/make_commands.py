@@ -63,8 +63,9 @@ Rates are by the relay's own clock.  Without a terminal, and with ``--count``, t
 printed one below the other; with ``--json`` a document a line.  A relay that is away is tried
 again; if it is away at the end, the exit code is 3.""",
     "drain": """\
-An upstream's name may hold slashes: what counts is the first one.  With ``--wait`` the exit
-code is 0 when no session is left, and 1 when somebody took the drain back meanwhile.""",
+An upstream's name may hold slashes: what counts is the first one.  ``--wait`` waits
+for the answers to plain requests, too, however long they take.  The exit code is 0 then, and 1
+when somebody took the drain back meanwhile.""",
     "reload": """\
 Prints every change, a line each, or ``nothing changed``.  A refused one is told with all
 errors; the relay goes on with the configuration that it had.""",

@@ -220,6 +220,20 @@ DONE = progress("upstream chat/a", 100, 100, done=True)
             True,
         ),
         (looks(upstream("a", state="drain", sessions=0)), A, "chat/a is drained", True, True),
+        (
+            looks(upstream("a", state="drain", drain=DONE, sessions=0, requests=1)),
+            A,
+            "chat/a: 1 plain request under way",
+            False,
+            True,
+        ),
+        (
+            looks(upstream("a", state="drain", drain=HALF, sessions=60, requests=1)),
+            A,
+            "chat/a: 40 of 100 sessions closed",
+            False,
+            True,
+        ),
         (looks(), A, "chat/a is not there any more", True, True),
         (
             looks(upstream("a", drain=HALF)),
@@ -231,6 +245,7 @@ DONE = progress("upstream chat/a", 100, 100, done=True)
         (looks(drain=HALF, sessions=60), CHAT, "pool chat: 40 of 100", False, True),
         (looks(drain=DONE, sessions=60), CHAT, "pool chat is drained", True, True),
         (looks(sessions=0), CHAT, "pool chat is drained", True, True),
+        (looks(sessions=0, requests=2), CHAT, "pool chat: 2 plain requests under way", False, True),
         (
             looks(upstream("a", state="drain"), upstream("b")),
             CHAT,
@@ -242,6 +257,7 @@ DONE = progress("upstream chat/a", 100, 100, done=True)
         (status(drain=HALF), Target(), "the relay: 40 of 100 sessions", False, True),
         (status(ready=False), Target(), "the relay: 12 sessions left", False, True),
         (status(ready=False, sessions=0), Target(), "the relay is drained", True, True),
+        (status(ready=False, sessions=0, requests=3), Target(), "the relay: 3 plain", False, True),
         (status(), Target(), "the relay is ready again", True, False),
     ],
 )

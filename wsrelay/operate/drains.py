@@ -75,9 +75,11 @@ def look_at_drain(status: Json, target: Target) -> Look:
     facts = member(subject, "drain")
     if _taken_back(subject, target, facts):
         return Look(f"{target} is ready again: somebody took the drain back", {}, True, good=False)
-    if facts.get("done") or not count(subject, "sessions"):
-        return Look(f"{target} is drained", facts, over=True)
-    return Look(f"{target}: {_how_far(subject, facts)}", facts)
+    if count(subject, "sessions") and not facts.get("done"):
+        return Look(f"{target}: {_how_far(subject, facts)}", facts)
+    if requests := count(subject, "requests"):
+        return Look(f"{target}: {some(requests, 'plain request')} under way", facts)
+    return Look(f"{target} is drained", facts, over=True)
 
 
 def look_at_rebalance(status: Json, target: Target) -> Look:
