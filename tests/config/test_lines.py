@@ -87,8 +87,8 @@ GOOD: list[tuple[Parser, str, Any]] = [
 BAD: list[tuple[Parser, str, str]] = [
     (lines.upstream, "ws//x", "'ws//x' is not an upstream (did you mean ws://x?)"),
     (lines.upstream, "localhost:3000", "(did you mean ws://localhost:3000?)"),
-    (lines.upstream, "http://a:1", "(did you mean ws://a:1?)"),
-    (lines.upstream, "HTTPS://a:1", "(did you mean wss://a:1?)"),
+    (lines.upstream, "http://a:1", "(did you mean ws://a:1? ws:// is for plain HTTP, too); expe"),
+    (lines.upstream, "HTTPS://a:1", "(did you mean wss://a:1? wss:// is for plain HTTP, too)"),
     (lines.upstream, "/run/a.sock", "(did you mean unix:/run/a.sock?)"),
     (lines.upstream, "ws://ü", "'ws://ü' is not an upstream; expected"),
     (lines.upstream, "ws://", "'ws://' is not an upstream; expected"),

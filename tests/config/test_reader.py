@@ -84,6 +84,8 @@ def test_every_item_knows_its_line() -> None:
     ("text", "problem"),
     [
         ("x = 1\ny = 2\n z\n", (1, "", "", "every option stands in a section")),
+        ("server {\nlisten 80;\n}\n", (1, "", "", "this is no INI file")),
+        ("worker_processes 4;\n[a]\n", (1, "", "", "this is no INI file")),
         ("[a]\n[pool:x\ny = 2\nnonsense\n", (2, "", "", "not a section header")),
         ("[]\n", (1, "", "", "not a section header")),
         ("[a]\nnonsense\n  more\n", (2, "a", "", "'nonsense' is no option")),

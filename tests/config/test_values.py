@@ -80,7 +80,10 @@ BAD: list[tuple[Parser, str, str]] = [
     (values.duration, "0s", "'0s' leaves no time at all"),
     (values.duration, "8761h", "'8761h' is longer than a year"),
     (word_or("off", values.duration), "x", "like 500ms, 3s, 5m, 1h, or off"),
-    (values.size, "64KB", "'64KB' is not a size"),
+    (values.size, "64KB", "'64KB' is not a size (did you mean 64KiB?); expected bytes"),
+    (values.size, "10m", "(did you mean 10MiB?)"),
+    (values.size, "1 g", "(did you mean 1GiB?)"),
+    (values.size, "5 bananas", "'5 bananas' is not a size; expected bytes"),
     (values.size, "1.5MiB", "'1.5MiB' is not a size"),
     (values.size, "0", "'0' leaves no room at all"),
     (values.size, "9223372036854775808", "is not a size"),
@@ -118,6 +121,7 @@ BAD: list[tuple[Parser, str, str]] = [
     (values.host, "[1.2.3.4]", "'[1.2.3.4]' is not a host"),
     (values.host, "[x]", "'[x]' is not a host"),
     (values.host_pattern, "*", "'*' is not a host"),
+    (values.host_pattern, "a.com b.com", "'a.com b.com' is more than one host; write a route"),
     (values.host_pattern, "a.*.com", "'a.*.com' is not a host"),
     (values.host_and_port, "chat:0", "'0' is out of place"),
     (values.host_and_port, "chat:65536", "'65536' is out of place"),
@@ -125,7 +129,7 @@ BAD: list[tuple[Parser, str, str]] = [
     (values.host_and_port, "a..b:80", "'a..b' is not a host"),
     (values.close_code, "normal", "'normal' cannot be sent as a close code"),
     (values.close_code, "03000", "'03000' cannot be sent as a close code"),
-    (values.word, "two words", "'two words' has a space in it"),
+    (values.word, "two words", "has a space in it; expected one word, and of several one a line"),
 ]
 
 

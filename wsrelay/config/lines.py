@@ -104,7 +104,10 @@ def _near_url(url: str) -> str:
         return f" (did you mean unix:{url}?)"
     scheme = "wss" if url.lower().startswith(("https", "wss")) else "ws"
     meant = f"{scheme}://{_SCHEME.sub('', url)}"
-    return f" (did you mean {meant}?)" if _URL.fullmatch(meant) else ""
+    if not _URL.fullmatch(meant):
+        return ""
+    also = f" {scheme}:// is for plain HTTP, too" if url.lower().startswith("http") else ""
+    return f" (did you mean {meant}?{also})"
 
 
 def _ipv6(text: str) -> None:

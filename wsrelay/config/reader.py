@@ -92,7 +92,7 @@ class _Reader:
         elif content.startswith("["):
             self._skip_section(number, "not a section header; expected [kind] or [kind:name]")
         elif self._section is None:
-            self._skip_section(number, "every option stands in a section; expected [relay], say")
+            self._skip_section(number, _no_section(content))
         else:
             self._start_option(self._section, number, content)
 
@@ -127,3 +127,13 @@ class _Reader:
     def _report_option(self, section: Section, number: int, option: str, message: str) -> None:
         if section.header:
             self._report(number, section.header, option, message)
+
+
+def _no_section(content: str) -> str:
+    """Say what is wrong with a line above all sections."""
+    if content.endswith(("{", "}", ";")):
+        return (
+            "this is no INI file; write sections like [listener:web], [route:web] and [pool:web],"
+            " and nginx's directives as docs/compatibility.rst has them"
+        )
+    return "every option stands in a section; expected [relay], say"

@@ -28,6 +28,7 @@ _SOCKET_PATH = 107  # bytes; Linux' struct sockaddr_un has 108, with a NUL at th
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": _HOUR}
 _SIZE = re.compile(r"([0-9]{1,19})(KiB|MiB|GiB|)")
+_NEARLY_SIZE = re.compile(r"([0-9]{1,9}) ?([kmg])(?:i?b)?;?", re.IGNORECASE)
 _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _RATE = re.compile(r"(\S+?)/(s|m)(?:\s+burst\s+(\S+))?")
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
@@ -116,7 +117,11 @@ def size_or_zero(text: str) -> int:
     match = _SIZE.fullmatch(text)
     length = int(match[1]) * _UNITS[match[2]] if match else _LARGEST + 1
     if length > _LARGEST:
-        raise ValueError(f"'{text}' is not a size; expected bytes, or one like 64KiB, 1MiB, 1GiB")
+        near = _NEARLY_SIZE.fullmatch(text)
+        meant = f" (did you mean {near[1]}{near[2].upper()}iB?)" if near else ""
+        raise ValueError(
+            f"'{text}' is not a size{meant}; expected bytes, or one like 64KiB, 1MiB, 1GiB"
+        )
     return length
 
 
@@ -202,6 +207,8 @@ def host(text: str) -> str:
 
 def host_pattern(text: str) -> str:
     """Parse ``chat.example.com`` or ``*.example.com``, into lower case."""
+    if len(text.split()) > 1:
+        raise ValueError(f"'{text}' is more than one host; write a route for each")
     prefix = "*." if text.startswith("*.") else ""
     return prefix + host(text.removeprefix(prefix))
 
@@ -230,7 +237,9 @@ def _is_bracketed(text: str) -> bool:
 def word(text: str) -> str:
     """Take any text without space in it."""
     if len(text.split()) > 1:
-        raise ValueError(f"'{text}' has a space in it; expected one word")
+        raise ValueError(
+            f"'{text}' has a space in it; expected one word, and of several one a line, indented"
+        )
     return text
 
 
