@@ -43,6 +43,8 @@ def test_a_good_endpoint_is_accepted(endpoint: str) -> None:
         ("tcp:8080:interface=127.0.0.2000", "'127.0.0.2000' is no address"),
         ("tcp:8080:interfce=127.0.0.1", "'interfce=127.0.0.1' is not understood"),
         ("tcp6:8080:interface=127.0.0.1", r"expected one as in interface=\:\:1"),
+        ("tcp6:80:interface=::", r"are escaped; write tcp6:80:interface=\:\:1, say"),
+        ("tcp:80:interface=[2001:db8::1]", r"are escaped; write tcp6:80:interface=\:\:1"),
         ("127.0.0.1:8080", "write tcp:8080:interface=127.0.0.1"),
         ("localhost:8080", "write tcp:8080:interface=localhost"),
         ("*:8080", "write tcp:8080"),

@@ -84,6 +84,10 @@ def _check_tcp(description: str) -> None:
     number = port.removeprefix("port=")
     if not number.isdigit() or int(number) > 65535:
         raise ValueError(f"'{number}' is no port; expected 0 to 65535, as in {kind}:8080")
+    if re.search(r"interface=\[?[0-9a-f]*:", rest, re.IGNORECASE):
+        raise ValueError(
+            f"the colons of an IPv6 address are escaped; write tcp6:{number}:interface=\\:\\:1, say"
+        )
     for word in words:
         name, _, value = word.partition("=")
         if name not in ("interface", "backlog", "port"):
