@@ -152,6 +152,8 @@ def _why_not(error: Any) -> str:
             return f"listen on {error.interface or '*'}:{error.port}: {why}"
         if why == "Cannot acquire lock":
             why = "its .lock belongs to a process that runs"
+        elif isinstance(error.socketError, FileNotFoundError):
+            why = "there is no such folder; make it first"
         return f"listen on unix:{os.fsdecode(error.port)}: {why}"
     return f"listen: {error}"
 

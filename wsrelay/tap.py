@@ -66,6 +66,15 @@ class Options(usage.Options):
         """Relay to ws://host:port, wss://host:port or unix:/path; repeat for more."""
         self.upstream.append(url)
 
+    def parseArgs(self, *words: str) -> None:  # noqa: N802  called by usage.Options
+        """
+        Take no words that belong to no option.
+
+        :raises UsageError: there are some.
+        """
+        if words:
+            raise usage.UsageError(f"'{words[0]}' belongs to no option; say --config {words[0]}.")
+
     @override
     def postOptions(self) -> None:
         """

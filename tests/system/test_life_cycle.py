@@ -255,13 +255,19 @@ def test_a_daemon_that_cannot_listen_says_so_and_leaves_nothing(
     assert not (tmp_path / "relay.pid").exists()
 
 
+def test_a_file_without_its_option_is_told_which(tmp_path: Path) -> None:
+    done = run_twistd(tmp_path, "-n", "wsrelay", "relay.ini")
+    assert done.returncode == 1
+    assert "'relay.ini' belongs to no option; say --config relay.ini." in done.stdout + done.stderr
+
+
 def test_a_socket_that_cannot_be_made_is_named_and_the_pid_file_goes(tmp_path: Path) -> None:
     options = ("-n", "--pidfile=relay.pid", "wsrelay")
     what = ("--listen", "unix:/nonexistent/r.sock", "--upstream", "ws://127.0.0.1:1")
     done = run_twistd(tmp_path, *options, *what)
     assert done.returncode == 1
     said = done.stdout + done.stderr  # twistd's own log has taken standard error by then
-    where = "unix:/nonexistent/r.sock: No such file or directory (listener default)"
+    where = "unix:/nonexistent/r.sock: there is no such folder; make it first (listener default)"
     assert f"wsrelay: cannot listen on {where}" in said
     assert "(listener default)" in said
     assert "/nonexistent/r.sock" in said

@@ -112,7 +112,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "relay.ini").write_text(ini("ws://127.0.0.1:1", "unix:run/r.sock"))
-    where = f"unix:{tmp_path}/run/r.sock: No such file or directory (listener main)"
+    where = f"unix:{tmp_path}/run/r.sock: there is no such folder; make it first (listener main)"
     assert f"cannot listen on {where}" in failing(tmp_path).log()
 
 
