@@ -444,7 +444,9 @@ def test_some_requests_are_refused_before_an_upstream_is_looked_for(
 ) -> None:
     world = World(evolve(ROUTE, max_body_size=100))
     client = world.ask(request_)
-    assert take(client).status == status
+    answer = take(client)
+    assert answer.status == status
+    assert (answer.get("Allow") is not None) == (status == 405)  # RFC 9110 section 15.5.6
     assert world.dials == []
     [facts] = world.observer.refused_facts
     assert (facts.refusal, facts.upstream) == (refusal, "")

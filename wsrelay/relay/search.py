@@ -40,6 +40,12 @@ log = Logger()
 RETRY_AFTER: Final = ((b"Retry-After", b"5"),)
 """Sent where a client may well try again; seconds."""
 
+_WITH: Final = {
+    405: ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
+    **dict.fromkeys((502, 503, 504), RETRY_AFTER),
+}
+"""Headers that go with a status."""
+
 
 @define(eq=False)
 class Search:
@@ -313,7 +319,8 @@ class Search:
             self._broke(Failure())
 
     def _broke(self, failure: Failure) -> None:
-        log.failure("session {id}: the handshake failed", failure, id=self.client.id)
+        what = "handshake" if self.upgrades else "request"
+        log.failure("session {id}: the {what} failed", failure, id=self.client.id, what=what)
         if self._answered:
             self.cancel()
             self.client.abort()
@@ -326,8 +333,7 @@ class Search:
         self._release()
         self.facts.refusal = refusal
         self.relay.refused(self, status, detail or reason)
-        retry = RETRY_AFTER if status in (502, 503, 504) else ()
-        self.client.answer(status, reason, retry)
+        self.client.answer(status, reason, _WITH.get(status, ()))
 
     def _end(self) -> None:
         """Wait for nothing any more."""
