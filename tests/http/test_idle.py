@@ -217,3 +217,30 @@ def test_timers_of_the_last_request_do_not_reach_the_next() -> None:
     world.send(upstream, OK)
     assert take(client).status == 200
     check_over(world)
+
+
+@pytest.mark.parametrize(
+    "fields", [("NTLM TlRM",), ("ntlm TlRM",), ("Negotiate YII=",), ("Basic YTpi", "NTLM TlRM")]
+)
+def test_a_connection_that_a_client_may_have_logged_in_is_nobody_elses(
+    fields: tuple[str, ...],
+) -> None:
+    world = World()
+    client = world.ask(ask("/", *(f"Authorization: {each}" for each in fields)))
+    upstream = world.accept()
+    world.send(upstream, OK)
+    assert take(client).status == 200
+    assert upstream.lost
+    assert asks_anew(world, client)
+    check_over(world)
+
+
+def test_other_logins_are_of_one_request_and_its_connection_is_kept() -> None:
+    world = World()
+    client = world.ask(ask("/", "Authorization: Basic bnRsbTpuZWdvdGlhdGU="))
+    upstream = world.accept()
+    take(upstream)
+    world.send(upstream, OK)
+    assert take(client).status == 200
+    assert not asks_anew(world, client)
+    check_over(world)

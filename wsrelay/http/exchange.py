@@ -17,7 +17,7 @@ from wsrelay.http.upload import Upload
 from wsrelay.relay.answer import Answer
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.facts import Exchanged
-from wsrelay.relay.idle import patience_of
+from wsrelay.relay.idle import logs_in, patience_of
 from wsrelay.relay.search import Search
 from wsrelay.relay.transports import unsent
 from wsrelay.relay.upstream import Problem, UpstreamConnection
@@ -201,7 +201,7 @@ class Exchange(Search):
         self._upstream_works(self.upstream)
         self._lease.answered()
         self._upload.stop_waiting()
-        self._patience_of_upstream = patience_of(response)
+        self._patience_of_upstream = 0.0 if logs_in(self.request) else patience_of(response)
         self._lesson = lesson_for(self.pool, self.handshake, self.upstream, response)
         self.relay.begins_to_answer(self, response.status)
         has_end = reader.done or isinstance(reader, LengthBody)

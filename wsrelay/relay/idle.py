@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from wsrelay.relay.transports import has_news
+from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
 
 if TYPE_CHECKING:
     from wsrelay.relay.upstream import UpstreamConnection
 
-__all__ = ["IdleConnections", "patience_of"]
+__all__ = ["IdleConnections", "logs_in", "patience_of"]
 
 MOST: Final = 64
 """Idle connections to one upstream; those that come later are closed."""
@@ -35,6 +36,9 @@ LONGEST: Final = 55.0
 EARLIER: Final = 1.0
 """Seconds before the upstream's own end of its patience at which the relay's ends."""
 
+_OF_CONNECTIONS: Final = (b"ntlm", b"negotiate")
+"""Schemes by which a connection is logged in, and with it all that is asked there (RFC 4559)."""
+
 _TIMEOUT: Final = re.compile(r"(?:^|,)\s*timeout\s*=\s*([0-9]{1,6})")
 
 
@@ -52,6 +56,12 @@ def patience_of(response: Response) -> float:
     if said is None:
         return UNTOLD
     return min(max(int(said[1]) - EARLIER, 0.0), LONGEST)
+
+
+def logs_in(request: Request) -> bool:
+    """Return whether a request may log its connection in, which is nobody else's then."""
+    values = request.headers.values(b"authorization")
+    return any(each.partition(b" ")[0].lower() in _OF_CONNECTIONS for each in values)
 
 
 @define(eq=False)
