@@ -180,6 +180,34 @@ def test_sigterm_through_tls(upstream: RawUpstream, tmp_path: Path) -> None:
     assert "Traceback" not in relay.log()
 
 
+def test_a_client_that_does_not_end_its_tls_holds_nobody_up(
+    upstream: RawUpstream, tmp_path: Path
+) -> None:
+    """Many clients look at a kept connection only when they have something to ask."""
+    authority = Authority(tmp_path)
+    pair, ca = authority.issue("relay.test"), authority.certificate()
+    config = ini(
+        upstream.url,
+        relay="drain_timeout = 1h",
+        listener=f"certificate = {pair.certificate}\nkey = {pair.key}",
+    ).replace("http = no", "")
+    with started_relay(config, tmp_path) as relay:
+        stage = Stage(relay, upstream)
+        context = ssl.create_default_context(cafile=str(ca))
+        plain = stage.connect()
+        client = stage.keep(Wire(context.wrap_socket(plain.sock, server_hostname="relay.test")))
+        client.send(b"GET / HTTP/1.1\r\nHost: relay.test\r\n\r\n")
+        answering = stage.accept()
+        answering.read_head()
+        relay.terminate()
+        wait_until(lambda: refuses(relay.ports["main"]), "that the relay stops")
+        answering.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast")
+        assert b"Connection: close" in client.read_head()
+        assert client.read(4) == b"last"
+        check_ended(relay)
+        stage.close()
+
+
 def test_sighup_reopens_the_access_log(upstream: RawUpstream, tmp_path: Path) -> None:
     config = ini(upstream.url, log="format = json\naccess = access.log")
     file, old = tmp_path / "access.log", tmp_path / "access.log.1"

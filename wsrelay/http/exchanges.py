@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -13,9 +13,21 @@ from wsrelay.log import Logger
 
 log = Logger()
 
+LOOK_EVERY: Final = 0.1
+"""
+Seconds between two looks at the clients that leave, while a relay stops.
+
+TLS does not say when all is sent, only when the client has ended it, too; which one that
+does not look at its connection before it has something to ask will not do.
+"""
+
 
 class Leaving(Protocol):
     """A client that is still being sent its last answer."""
+
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing that was written for it is held here any more."""
 
     def break_off(self) -> None:
         """End now."""
@@ -49,6 +61,7 @@ class Exchanges:
     _leaving: set[Leaving] = field(factory=set, init=False)
     _drained: Deferred[None] | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _next_look: IDelayedCall | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[UnderWay]:
         return iter(list(self._under_way))
@@ -91,7 +104,13 @@ class Exchanges:
         if self._drained is None:
             self._drained = Deferred()
             self._timer = self.reactor.callLater(seconds, self.hurry)
+            self._look_around()
         return self._drained
+
+    def _look_around(self) -> None:
+        self._next_look = self.reactor.callLater(LOOK_EVERY, self._look_around)
+        for client in [each for each in self._leaving if each.has_all]:
+            self.left(client)
 
     def hurry(self) -> None:
         """Cut off all that are under way."""
@@ -104,7 +123,8 @@ class Exchanges:
         if not self._is_empty:
             return
         drained, self._drained = self._drained, None
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._next_look):
+            if timer is not None and timer.active():
+                timer.cancel()
         if drained is not None:
             drained.callback(None)

@@ -175,9 +175,14 @@ class ClientConnection(Connection):
         self.receive = discard
         self.left = nobody
         self._timer = self.relay.reactor.callLater(linger, self.abort)
-        if unsent(self.transport):
+        if not self.has_all:
             self.relay.exchanges.leaves(self)  # a relay that stops waits for it
         end_gently(self.transport)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether its socket has taken all that was written."""
+        return not unsent(self.transport)
 
     def readConnectionLost(self) -> None:  # noqa: N802  called by Twisted
         """
