@@ -801,6 +801,32 @@ def test_a_connection_that_waits_too_long_for_its_next_request_ends() -> None:
     check_over(world)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_empty_line_behind_a_body_is_not_the_beginning_of_a_request(is_late: bool) -> None:
+    """RFC 9112 section 2.2: some clients send one after a POST."""
+    world = World()
+    client = world.ask(POST + (b"" if is_late else b"\r\n"))
+    upstream = world.accept()
+    world.send(upstream, answer("Keep-Alive: timeout=56"))
+    assert take(client).status == 200
+    if is_late:
+        world.send(client, b"\r")
+        world.send(client, b"\n")
+    world.advance(KEEP_ALIVE - 30)
+    assert client.received == b""
+    take(upstream)
+    ask_on(world, client, POST)
+    assert take(upstream).body == b"one order"
+    world.send(upstream, OK)
+    assert take(client).status == 200
+    world.send(client, b"\r\n")
+    world.advance(KEEP_ALIVE + 10)
+    assert client.received == b""
+    assert client.lost
+    assert world.observer.refusals == []
+    check_over(world)
+
+
 def test_a_client_that_leaves_between_two_requests_is_nobodys_business() -> None:
     world = World()
     client = world.ask(ask())

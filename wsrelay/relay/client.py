@@ -153,12 +153,12 @@ class ClientConnection(Connection):
         self.transport.resumeProducing()
         self._stop_timer()
         # Not at once: a crowd of requests in one read would be a tower of calls.
-        patience, step = (0.0, self._read_next) if self._buffer else (KEEP_ALIVE, self.end)
+        patience, step = (0.0, self._read_next) if self._has_more else (KEEP_ALIVE, self.end)
         self._timer = self.relay.reactor.callLater(patience, step)
 
     def hang_up(self) -> None:
         """End the connection if it waits for a request; else the answer will be the last."""
-        if self.is_idle and not self._buffer:
+        if self.is_idle and not self._has_more:
             self.end(CLIENT_PATIENCE)  # the last answer may not have reached it yet
 
     def end(self, linger: float = LINGER) -> None:
@@ -203,9 +203,15 @@ class ClientConnection(Connection):
         """End now, with what is not sent yet; the relay is in a hurry."""
         self.abort()
 
+    @property
+    def _has_more(self) -> bool:
+        """Whether another request has begun; some clients send an empty line behind a body."""
+        return self._buffer not in (b"", b"\r", b"\r\n")
+
     def _receive_next(self, data: bytes) -> None:
         self._buffer += data
-        self._read_next()
+        if self._has_more:
+            self._read_next()
 
     def _read_next(self) -> None:
         """Begin to read another request, of which there is a byte."""
