@@ -92,6 +92,30 @@ class FileTests(LocalTestCase):
         self.assertEqual(answer_in(world.ask(get("/admin/secret"))).status, 301)
         self.check_over(world)
 
+    def test_no_escape_of_a_path_gets_past_the_route_for_it(self) -> None:
+        (self.folder / "café").mkdir()
+        (self.folder / "café" / "secret").write_text("secret")
+        (self.folder / "@me(1)").mkdir()
+        (self.folder / "@me(1)" / "secret").write_text("secret")
+        for of_route, others in (
+            ("/caf%C3%A9/", ("/caf%c3%a9/", "/caf\xc3\xa9/", "//%63af%C3%a9/")),
+            ("/caf%c3%a9/", ("/caf%C3%A9/", "/caf\xc3\xa9/")),
+            ("/@me(1)/", ("/%40me(1)/", "/@me%281%29/")),
+            ("/%40me(1)/", ("/@me(1)/", "/%40me%281)/")),
+        ):
+            files = RouteConfig("files", static=self.folder)
+            rule = PathRule("prefix", of_route)
+            world = self.world(files, RouteConfig("closed", path=rule, redirect="/login"))
+            for path in others:
+                request = get(f"{path}secret").decode().encode("latin-1")
+                self.assertEqual(answer_in(world.ask(request)).status, 404, path)
+            self.assertEqual(answer_in(world.ask(get(f"{of_route}secret"))).status, 301)
+            self.check_over(world)
+            world = self.world(files, RouteConfig("same", path=rule, static=self.folder))
+            client = world.ask(get(f"{of_route}secret"))
+            self.assertEqual(answer_in(client).body, b"secret")
+            self.check_over(world)
+
     def test_a_websocket_handshake_gets_the_file_as_there_is_nothing_to_upgrade_to(self) -> None:
         world = self.world()
         request = REQUEST.replace(b"/chat?room=1", b"/")

@@ -79,7 +79,8 @@ class LocalAnswer:
             return redirect_answer(route.redirect, request)
         assert route.static is not None
         # Another spelling of the path must not get past the route that is meant for it.
-        if self.client.listener.routes.match(request.host, normal_path(request.path)) is not route:
+        routes = self.client.listener.routes
+        if routes.match_decoded(request.host, normal_path(request.path)) is not route:
             return OwnAnswer(404, "There is no such file.")
         prefix = route.path.value if route.strip_prefix else ""
         return file_answer(route.static, request, now=time.time(), prefix=prefix)
