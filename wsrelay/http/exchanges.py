@@ -116,8 +116,11 @@ class Exchanges:
         """Cut off all that are under way."""
         if self._under_way:
             log.warn("aborting {count} plain requests", count=len(self._under_way))
-        for each in (*self._under_way, *self._leaving):
+        leaving = tuple(self._leaving)  # not those who are about to be told why they have to
+        for each in tuple(self._under_way):
             each.break_off()
+        for client in leaving:
+            client.break_off()
 
     def _finish(self) -> None:
         if not self._is_empty:
