@@ -62,6 +62,48 @@ What the guides warn of
 
 "the same port cannot serve HTTP" (``nginx_tcp_proxy_module``)
     It does here: a route with a pool relays plain HTTP, too.
+
+Where nginx's habits mislead
+----------------------------
+
+Hosts
+    There are no servers with locations in them: each location is a route, and says its
+    ``host``.  A route for the very host goes before all that are for any host, whatever their
+    paths.  So with ``host = www.example.com`` in the first of these routes alone, nothing of
+    that host would reach the second::
+
+        [listener:secure]
+        endpoint = tcp:443
+        certificates = /etc/letsencrypt/live
+
+        [route:www]
+        host = www.example.com
+        static = /var/www/html
+
+        [route:www-api]
+        host = www.example.com
+        path = /api/
+        pool = app
+
+        [route:shop]
+        host = shop.example.com
+        pool = app
+
+        [pool:app]
+        upstreams = ws://127.0.0.1:8000
+
+Client certificates
+    A listener asks all its clients for one, or none: nginx's ``ssl_verify_client`` of a single
+    ``server`` becomes a listener with an address or a port of its own.  Or ``client_certificate =
+    optional`` for all hosts, and the upstream of that one looks at ``X-SSL-Client-Verify``.
+
+Regular expressions
+    A prefix goes before them, so that what a route gets does not depend on the others'
+    expressions.  ``location /`` beside ``location ~ …`` becomes ``path = ~ ^/`` in the last
+    route of the file.
+
+Uploads
+    Of any size, until ``max_body_size`` says something; nginx stops at 1 MB by itself.
 """
 
 STATES = {"needless": "*none needed*", "later": "*not yet*", "never": "*no*"}

@@ -41,6 +41,13 @@ MORE = {
 """What an option needs beside it."""
 
 
+def test_the_hosts_of_the_page_are_a_good_relay_ini() -> None:
+    text = PAGE.read_text("utf-8").partition("the second::\n")[2].partition("Client cert")[0]
+    lines = [line.strip() for line in text.splitlines() if line.startswith("        ")]
+    config = parse("\n".join(lines).encode(), "relay.ini", Path("/"), {}, Checks())
+    assert [each.host for each in config.routes] == [*["www.example.com"] * 2, "shop.example.com"]
+
+
 def name_of(habit: Habit) -> str:
     return habit.written
 

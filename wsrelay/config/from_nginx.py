@@ -15,7 +15,7 @@ _UPGRADING: Final = Table(
             "proxy_pass http://backend",
             "[route] pool = backend",
             "[pool] upstreams = ws://10.0.0.1:8001",
-            remark="a route with a pool relays websockets and plain HTTP alike",
+            remark="ws:// is for plain HTTP, too: a route with a pool relays both alike",
         ),
         says(
             "proxy_pass http://backend/base/",
@@ -51,7 +51,10 @@ _UPGRADING: Final = Table(
             "add_header X-Served-By edge",
             "answers pass as the upstream gave them; so ``proxy_hide_header`` has no like either",
         ),
-        never("proxy_redirect off", "Location passes as the upstream wrote it"),
+        needless(
+            "proxy_redirect off",
+            "Location passes as the upstream wrote it; it cannot be rewritten here",
+        ),
         never("proxy_cache chat", "nothing is cached"),
     ),
 )
@@ -78,7 +81,7 @@ _WAITING: Final = Table(
         says(
             "client_max_body_size 10m",
             "[route] max_body_size = 10MiB",
-            remark="of messages: max_message_size, 16 MiB if nothing is said",
+            remark="off if nothing is said (nginx: 1m); of messages it is max_message_size",
         ),
         says("client_header_buffer_size 16k", "[listener] max_header_size = 16KiB"),
         says("large_client_header_buffers 4 16k", "[listener] max_header_size = 16KiB"),
@@ -182,7 +185,11 @@ _SERVERS: Final = Table(
             "[listener] trusted_proxies = 10.0.0.0/8",
         ),
         never("http2 on", "websockets and plain HTTP are HTTP/1.1 here; TLS clients are told so"),
-        says("server_name chat.example.com", "[route] host = chat.example.com"),
+        says(
+            "server_name chat.example.com",
+            "[route] host = chat.example.com",
+            remark="one to a route; each location is a route of its own, which repeats it",
+        ),
         says("server_name *.example.com", "[route] host = *.example.com"),
         says("location /chat/ {", "[route] path = /chat/"),
         says("location = /chat {", "[route] path = = /chat"),
@@ -191,7 +198,11 @@ _SERVERS: Final = Table(
             "[route] path = /chat/",
             remark="a prefix goes before regular expressions anyway",
         ),
-        says("location ~ ^/room/[0-9]+$ {", "[route] path = ~ ^/room/[0-9]+$"),
+        says(
+            "location ~ ^/room/[0-9]+$ {",
+            "[route] path = ~ ^/room/[0-9]+$",
+            remark="prefixes go before it here, so a route with path = / would leave it nothing",
+        ),
         says("location ~* ^/chat {", "[route] path = ~ (?i)^/chat"),
         says("rewrite ^/ws/(.*) /$1", "[route] strip_prefix = yes"),
         says("return 301 https://$host$request_uri", "[route] redirect = https://{host}"),
@@ -236,7 +247,11 @@ _SERVERS: Final = Table(
             "[listener] client_ca = ca.pem",
             "[listener] client_certificate = required",
         ),
-        says("ssl_verify_client on", "[listener] client_certificate = required"),
+        says(
+            "ssl_verify_client on",
+            "[listener] client_certificate = required",
+            remark="of all who come to that listener, whatever the host",
+        ),
         says("ssl_verify_client optional", "[listener] client_certificate = optional"),
         needless(
             "proxy_set_header X-SSL-Client-S-DN $ssl_client_s_dn",

@@ -35,7 +35,12 @@ _duration_or_off = word_or("off", duration)
 
 ROUTE = [
     Option("listener", word, "all", "listeners that it is for", many=True),
-    Option("host", word_or("any", host_pattern), "any", "one host, or *.example.com"),
+    Option(
+        "host",
+        word_or("any", host_pattern),
+        "any",
+        "one host, or *.example.com; each host needs a route",
+    ),
     Option(
         "path", path_rule, "/", "a prefix (/chat is one of /chatroom, too), = /exact or ~ regex"
     ),
