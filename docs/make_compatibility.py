@@ -74,7 +74,7 @@ Hosts
 
         [listener:secure]
         endpoint = tcp:443
-        certificates = /etc/letsencrypt/live
+        certificates = /etc/wsrelay/certs
 
         [route:www]
         host = www.example.com

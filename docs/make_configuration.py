@@ -83,7 +83,8 @@ Several certificates
       in ``*.key`` beside it,
     * ``*.crt`` with ``*.key``,
     * folders as certbot makes them, with ``fullchain.pem`` and ``privkey.pem``:
-      ``certificates = /etc/letsencrypt/live`` will do.
+      ``certificates = /etc/letsencrypt/live`` will do where the relay's user may read it;
+      `operations <operations.rst>`_ has a hook for where it may not.
 
     Anything else in it is passed over, and so is what begins with a dot.  A file that cannot
     be used is an error, at the start and at a reload, which is refused then; so write a new
