@@ -64,8 +64,9 @@ printed one below the other; with ``--json`` a document a line.  A relay that is
 again; if it is away at the end, the exit code is 3.""",
     "drain": """\
 An upstream's name may hold slashes: what counts is the first one.  ``--wait`` waits
-for the answers to plain requests, too, however long they take.  The exit code is 0 then, and 1
-when somebody took the drain back meanwhile.""",
+for the answers to plain requests, too, however long they take; a stream of events takes until
+its client or the upstream ends it.  The exit code is 0 then, and 1 when somebody took the drain
+back meanwhile.""",
     "reload": """\
 Prints every change, a line each, or ``nothing changed``.  A refused one is told with all
 errors; the relay goes on with the configuration that it had.""",
