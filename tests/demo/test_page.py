@@ -3,10 +3,12 @@
 import json
 import re
 from importlib import resources
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
@@ -79,6 +81,13 @@ class SiteTests(TestCase):
     async def test_head_is_answered_without_a_body(self) -> None:
         response, body = await self.get("", b"HEAD")
         assert (response.code, body) == (200, b"")
+
+    async def test_a_request_is_not_logged_a_second_time(self) -> None:
+        said: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        await self.get("demo.json")
+        assert not [each for each in said if "demo.json" in str(each)]
 
     async def test_there_is_nothing_else(self) -> None:
         for path in ("demo", "page.html", "demo.json/x", "%2e%2e/page.py"):
