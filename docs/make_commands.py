@@ -64,8 +64,8 @@ printed one below the other; with ``--json`` a document a line.  A relay that is
 again; if it is away at the end, the exit code is 3.""",
     "drain": """\
 An upstream's name may hold slashes: what counts is the first one.  ``--wait`` waits
-for the answers to plain requests, too, however long they take; a stream of events takes until
-its client or the upstream ends it.  The exit code is 0 then, and 1 when somebody took the drain
+for the answers to plain requests, too; those that are still under way after ``drain_timeout``,
+streams of events say, are broken off.  The exit code is 0 then, and 1 when somebody took the drain
 back meanwhile.""",
     "reload": """\
 Prints every change, a line each, or ``nothing changed``.  A refused one is told with all

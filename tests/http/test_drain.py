@@ -14,6 +14,7 @@ from wsrelay.relay.client import KEEP_ALIVE
 def drain(world: World, seconds: float = 30.0) -> list[float]:
     """Begin to stop; return a list that gets the time at which all has ended."""
     ended: list[float] = []
+    world.relay.config = evolve(world.relay.config, drain_timeout=seconds)
     world.relay.drains.drain_relay()
     drained = world.relay.exchanges.drain(seconds)
     drained.addCallback(lambda _: ended.append(world.reactor.seconds()))
@@ -293,4 +294,81 @@ def test_a_connection_to_an_upstream_that_left_meanwhile_is_not_kept(how: str) -
     assert take(client).get("Connection") is None
     assert upstream.lost
     assert not upstream.aborted
+    check_over(world)
+
+
+# of an upstream or a pool
+
+
+def two_requests(world: World) -> tuple[FakeTransport, FakeTransport]:
+    """Bring about a stream of events and a request without an answer, on the first upstream."""
+    stream = world.ask(ask("/events"))
+    world.send(world.accept(), b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+    hanging = world.ask(ask("/hangs"))
+    world.accept()
+    return stream, hanging
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["upstream", "pool"])
+def test_what_is_under_way_on_a_drained_upstream_ends_in_its_time(whole: bool) -> None:
+    world = World(evolve(ROUTE, http_timeout=None))
+    world.relay.config = evolve(world.relay.config, drain_timeout=10.0)
+    stream, hanging = two_requests(world)
+    upstream, drains = world.pool.upstreams[0], world.relay.drains
+    upstream.state = "drain"
+    for _ in range(3):  # however often it is ordered
+        if whole:
+            drains.drain_pool(world.pool)
+        else:
+            drains.drain_upstream(world.pool, upstream)
+        world.advance(3)
+    world.advance(0.9)
+    assert not stream.lost
+    assert hanging.received == b""
+    world.advance(0.2)
+    assert stream.aborted
+    got = take(hanging)
+    assert got.status == 503
+    assert b"is drained; connect again." in got.body
+    assert upstream.active == 0
+    check_over(world)
+
+
+def test_an_upstream_that_is_ready_again_keeps_its_requests() -> None:
+    world = World(evolve(ROUTE, http_timeout=None))
+    world.relay.config = evolve(world.relay.config, drain_timeout=10.0)
+    stream, hanging = two_requests(world)
+    world.relay.drains.drain_upstream(world.pool, world.pool.upstreams[0])
+    world.advance(5)
+    world.relay.drains.stop(world.pool.upstreams[0])
+    world.advance(60)
+    assert not stream.lost
+    assert hanging.received == b""
+    for client in (stream, hanging):
+        world.reset(client)
+    check_over(world)
+
+
+def test_a_drain_of_requests_that_end_by_themselves_leaves_nothing_behind() -> None:
+    world = World()
+    client = world.ask(ask())
+    upstream = world.accept()
+    world.relay.drains.drain_upstream(world.pool, world.pool.upstreams[0])
+    world.send(upstream, OK)
+    assert take(client).status == 200
+    check_over(world)
+
+
+def test_a_relay_that_lets_clients_in_again_keeps_its_requests() -> None:
+    world = World(evolve(ROUTE, http_timeout=None))
+    world.relay.config = evolve(world.relay.config, drain_timeout=10.0)
+    stream, hanging = two_requests(world)
+    world.relay.drains.drain_relay()
+    world.advance(5)
+    world.relay.drains.undrain_relay()
+    world.advance(60)
+    assert not stream.lost
+    assert hanging.received == b""
+    for client in (stream, hanging):
+        world.reset(client)
     check_over(world)

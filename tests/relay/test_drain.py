@@ -191,6 +191,7 @@ class DrainTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual([status for status, _ in world.observer.refusals], [503, 503])
         world.leave_all()
+        world.advance(0)
         world.assert_clean()
 
     def test_a_client_that_asks_while_it_drains_is_answered_503(self) -> None:

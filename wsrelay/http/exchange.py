@@ -112,12 +112,12 @@ class Exchange(Search):
         self._upload.end()
         super().cancel()
 
-    def break_off(self) -> None:
-        """End now: the relay is in a hurry."""
+    def break_off(self, why: str = "The relay is stopping") -> None:
+        """End now: the relay, or what serves this, is being drained, and time is over."""
         if self._answer is not None:
             self._answer.break_off()
         else:
-            self.refuse(503, "The relay is stopping; connect again.", "draining")
+            self.refuse(503, f"{why}; connect again.", "draining")
 
     @override
     def _refuse(self, status: int, reason: str, refusal: str, detail: str = "") -> None:

@@ -112,6 +112,11 @@ class Exchanges:
         for client in [each for each in self._leaving if each.has_all]:
             self.left(client)
 
+    def call_off(self) -> None:
+        """Let those that are under way take their time after all."""
+        if self._drained is not None:
+            self._conclude()
+
     def hurry(self) -> None:
         """Cut off all that are under way."""
         if self._under_way:
@@ -123,8 +128,10 @@ class Exchanges:
             client.break_off()
 
     def _finish(self) -> None:
-        if not self._is_empty:
-            return
+        if self._is_empty:
+            self._conclude()
+
+    def _conclude(self) -> None:
         drained, self._drained = self._drained, None
         for timer in (self._timer, self._next_look):
             if timer is not None and timer.active():

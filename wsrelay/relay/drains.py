@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
+from twisted.internet.interfaces import IDelayedCall
 
 from wsrelay.config.model import OnLoss, Rate
+from wsrelay.http.exchange import Exchange
 from wsrelay.log import Logger
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
@@ -27,6 +29,15 @@ KEPT: Final = 20
 STOPPING: Final = "the relay is stopping"
 
 
+@frozen
+class _LastCall:
+    """When the plain requests on some upstreams are broken off, and why."""
+
+    terms: Terms
+    upstreams: Collection[Upstream]
+    timer: IDelayedCall
+
+
 @define(eq=False)
 class Drains:
     """
@@ -38,6 +49,8 @@ class Drains:
     relay: Relay
     running: dict[object, Closing] = field(factory=dict, init=False)
     over: dict[object, Closing] = field(factory=dict, init=False)
+    _last_calls: dict[object, _LastCall] = field(factory=dict, init=False)
+    """When plain requests under way are broken off, by the same keys."""
 
     # what is drained
 
@@ -55,12 +68,14 @@ class Drains:
             if search.upgrades or search.is_waiting:
                 search.refuse(503, "The relay is stopping; connect again.", "draining")
         relay.close_idle()
+        relay.exchanges.drain(relay.config.drain_timeout)
         terms = self._terms("relay", STOPPING, "drain")
         return self._begin(relay, terms, Chosen(lambda _: True))
 
     def undrain_relay(self) -> None:
         """Let clients in again; sessions that are not closed yet stay."""
         self.relay.is_draining = False
+        self.relay.exchanges.call_off()
         self.stop(self.relay)
 
     def drain_pool(self, pool: Pool) -> Closing:
@@ -70,14 +85,18 @@ class Drains:
             self._hang_up(upstream)
         terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain")
         choice = Chosen(lambda each: each.upstream in members)
-        return self._begin(pool, terms, choice)
+        closing = self._begin(pool, terms, choice)
+        self._let_requests_end(pool, terms, members)
+        return closing
 
     def drain_upstream(self, pool: Pool, upstream: Upstream) -> Closing:
         """Close the sessions of an upstream; its state is the caller's."""
         self._hang_up(upstream)
         terms = self._terms(_name(pool, upstream), "the upstream is drained", "drain")
         choice = Chosen(lambda each: each.upstream is upstream)
-        return self._begin(upstream, terms, choice)
+        closing = self._begin(upstream, terms, choice)
+        self._let_requests_end(upstream, terms, {upstream})
+        return closing
 
     def rebalance(self, pool: Pool, rate: Rate) -> Closing:
         """Close sessions of the fullest upstreams of a pool until they are level."""
@@ -113,6 +132,32 @@ class Drains:
         )
         self._lose(("route", name), terms, pool.config.on_removed, wants)
 
+    def _let_requests_end(self, key: object, terms: Terms, upstreams: Collection[Upstream]) -> None:
+        """Break off the plain requests that are still under way there when time is over."""
+        is_planned = key in self._last_calls  # by an earlier order, which stays
+        if terms.timeout is not None and not is_planned and self._requests_of(upstreams):
+            timer = self.relay.reactor.callLater(terms.timeout, self._break_off, key)
+            self._last_calls[key] = _LastCall(terms, upstreams, timer)
+
+    def _break_off(self, key: object) -> None:
+        last_call = self._last_calls.pop(key)
+        left = self._requests_of(last_call.upstreams)
+        what, reason = last_call.terms.what, last_call.terms.reason
+        log.warn("{what}: aborting {count} plain requests", what=what, count=len(left))
+        for each in left:
+            each.break_off(reason.capitalize())
+
+    def request_ended(self) -> None:
+        """Forget about the end of those of which none is left."""
+        for key, each in list(self._last_calls.items()):
+            if not self._requests_of(each.upstreams):
+                del self._last_calls[key]
+                each.timer.cancel()
+
+    def _requests_of(self, upstreams: Collection[Upstream]) -> list[Exchange]:
+        exchanges = [each for each in self.relay.exchanges if isinstance(each, Exchange)]
+        return [each for each in exchanges if each.upstream in upstreams]
+
     def _lose(
         self, key: object, terms: Terms, how: OnLoss, wants: Callable[[Session], bool]
     ) -> None:
@@ -131,6 +176,8 @@ class Drains:
         """Call a closing off, unless it is for one of the reasons in *but*."""
         if key in self.running and self.running[key].terms.why not in but:
             self.running[key].stop()
+        if key in self._last_calls and self._last_calls[key].terms.why not in but:
+            self._last_calls.pop(key).timer.cancel()
 
     def hurry(self) -> None:
         """End the drain of the relay at once, if there is one."""
@@ -170,7 +217,8 @@ class Drains:
         before = self.running.get(key)
         if before is not None and before.seconds_left is not None and terms.timeout is not None:
             terms = evolve(terms, timeout=min(terms.timeout, before.seconds_left))
-        self.stop(key)
+        if before is not None:
+            before.stop()
         closing = self.running[key] = Closing(self.relay.reactor, terms, choice)
         closing.done.addCallback(lambda _: self._ended(key, closing))
         closing.begin(self.relay.sessions.values())

@@ -260,7 +260,7 @@ class Relay:
         try:
             self.observer.exchanged(exchange.facts, what)
         finally:
-            self.exchanges.end(exchange)
+            self._exchange_ended(exchange)
 
     def refused(self, search: Search, status: int, reason: str) -> None:
         """Note that a search ended without a session or an upstream's answer."""
@@ -269,7 +269,11 @@ class Relay:
             self.observer.refused(facts, reason)
         finally:
             if isinstance(search, Exchange):
-                self.exchanges.end(search)
+                self._exchange_ended(search)
+
+    def _exchange_ended(self, exchange: Exchange | LocalAnswer) -> None:
+        self.exchanges.end(exchange)
+        self.drains.request_ended()
 
     def refused_early(
         self, client: ClientConnection, status: int, reason: str, refusal: str = ""
