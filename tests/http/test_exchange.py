@@ -18,11 +18,11 @@ from tests.http.plain import (
     take,
     take_all,
 )
-from tests.relay.support import HIGH_WATER, FakeTransport
+from tests.relay.support import HIGH_WATER, READ_SIZE, FakeTransport
 from tests.relay.world import REQUEST, ROUTE, SWITCHING, UPSTREAMS, World, answer_in
 from wsrelay.config.model import ListenerConfig, StickyConfig
 from wsrelay.relay.answer import CLIENT_PATIENCE
-from wsrelay.relay.client import KEEP_ALIVE
+from wsrelay.relay.client import KEEP_ALIVE, MAX_EARLY, MAX_UNSENT
 
 POST = ask("/orders", method="POST", body=b"one order")
 
@@ -160,6 +160,100 @@ def test_a_client_that_sends_on_and_on_is_not_read_before_its_turn() -> None:
         world.send(upstream, NO_BODY)
         world.advance(0.01)
     assert len(take_all(client)) == 2000
+    check_over(world)
+
+
+def test_what_a_client_sends_ahead_stays_bounded_however_many_answers_it_got() -> None:
+    world = World()
+    client = world.ask(ask("/0"))
+    upstream = world.accept()
+    for _ in range(50):
+        client.peer_sends(ask("/", "X-Long: " + 1000 * "x") * 100)
+    protocol = client.protocol
+    for _ in range(200):
+        world.send(upstream, NO_BODY)
+        world.advance(0.01)
+        assert len(protocol._buffer) <= MAX_EARLY + 2 * READ_SIZE
+    assert len(take_all(client)) == 200
+    protocol.abort()
+    world.settle()
+    check_over(world)
+
+
+def test_a_client_that_reads_no_answers_is_asked_for_no_more_requests() -> None:
+    world = World()
+    client = world.ask(ask("/1") + ask("/2") + ask("/3"))
+    client.stalled = True
+    upstream = world.accept()
+    take(upstream)
+    world.send(upstream, answer(body=bytes(MAX_UNSENT)))
+    world.advance(CLIENT_PATIENCE - 10)
+    assert upstream.received == b""
+    client.stalled = False
+    world.advance(1)
+    upstream = world.accept()
+    assert take(upstream).target == "/2"
+    client.stalled = True
+    world.send(upstream, answer(body=bytes(MAX_UNSENT)))
+    world.advance(CLIENT_PATIENCE + 1)
+    assert client.aborted
+    assert len(world.dials) == 2
+    check_over(world)
+
+
+def test_what_a_slow_client_sends_on_and_on_is_not_read() -> None:
+    world = World()
+    client = world.ask(ask("/0"))
+    client.stalled = True
+    upstream = world.accept()
+    world.send(upstream, answer("Connection: close", body=bytes(MAX_UNSENT)))
+    for number in range(1, 101):
+        world.send(client, ask(f"/{number}", "X-Long: " + 1000 * "x"))
+    assert not client.reading
+    client.stalled = False
+    world.advance(1)
+    upstream = world.accept()
+    for number in range(1, 101):
+        assert take(upstream).target == f"/{number}"
+        world.send(upstream, NO_BODY)
+        world.advance(0.01)
+    assert len(take_all(client)) == 101
+    check_over(world)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 300000", "Transfer-Encoding: chunked"])
+def test_a_body_that_was_sent_ahead_is_read_on(framing: str) -> None:
+    world = World()
+    client = world.ask(ask("/1"))
+    upstream = world.accept()
+    take(upstream)
+    client.peer_sends(ask("/2", framing, method="POST"))
+    body = bytes(300_000) if "Length" in framing else b"493e0\r\n%b\r\n0\r\n\r\n" % bytes(300_000)
+    client.peer_sends(body)
+    world.settle()
+    assert not client.reading
+    world.send(upstream, NO_BODY)
+    world.advance(0)
+    assert len(take(upstream).body) == 300_000
+    world.send(upstream, OK)
+    assert len(take_all(client)) == 2
+    check_over(world)
+
+
+def test_a_head_that_was_begun_ahead_is_read_to_its_end() -> None:
+    listener = ListenerConfig("web", "tcp:8080", max_header_size=4 * MAX_EARLY)
+    world = World(listener=listener)
+    client = world.ask(ask("/1"))
+    upstream = world.accept()
+    take(upstream)
+    client.peer_sends(ask("/2", "X-Long: " + 2 * MAX_EARLY * "x"))
+    world.settle()
+    assert not client.reading
+    world.send(upstream, NO_BODY)
+    world.advance(0)
+    assert take(upstream).target == "/2"
+    world.send(upstream, NO_BODY)
+    assert len(take_all(client)) == 2
     check_over(world)
 
 

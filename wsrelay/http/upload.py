@@ -77,6 +77,7 @@ class Upload:
             return
         self._client.receive = self._receive
         early = self._client.take_buffer()
+        self._client.transport.resumeProducing()  # it may have been ahead
         if early:
             self._receive(early)
         if not self._ended and len(self._held) <= MAX_HELD:

@@ -31,6 +31,12 @@ LINGER: Final = 5.0
 MAX_EARLY: Final = 64 * 1024
 """Bytes that a client may send behind its request before it is no longer read."""
 
+MAX_UNSENT: Final = 64 * 1024
+"""Bytes of answers that may wait for a client when its next request is begun."""
+
+LOOK_AGAIN: Final = 0.1
+"""Seconds between two looks whether a client has taken enough of its answers."""
+
 KEEP_ALIVE: Final = 75.0
 """Seconds that a connection may wait for its next request; as long as nginx's."""
 
@@ -113,7 +119,7 @@ class ClientConnection(Connection):
         """Read no more of a request; *rest* came behind its body."""
         self._buffer = rest
         self.receive = self._receive_early
-        self.transport.resumeProducing()
+        self._read_on()
 
     @property
     def keeps(self) -> bool:
@@ -150,11 +156,13 @@ class ClientConnection(Connection):
         self.is_idle = True
         self.id = _new_id()
         self.receive = self._receive_next
-        self.transport.resumeProducing()
+        self._read_on()
         self._stop_timer()
         # Not at once: a crowd of requests in one read would be a tower of calls.
-        patience, step = (0.0, self._read_next) if self._has_more else (KEEP_ALIVE, self.end)
-        self._timer = self.relay.reactor.callLater(patience, step)
+        if self._has_more:
+            self._timer = self.relay.reactor.callLater(0.0, self._read_next)
+        else:
+            self._timer = self.relay.reactor.callLater(KEEP_ALIVE, self.end)
 
     def hang_up(self) -> None:
         """End the connection if it waits for a request; else the answer will be the last."""
@@ -213,15 +221,38 @@ class ClientConnection(Connection):
         if self._has_more:
             self._read_next()
 
-    def _read_next(self) -> None:
-        """Begin to read another request, of which there is a byte."""
+    def _read_on(self) -> None:
+        """Read the client, unless more than enough of what it sent waits here."""
+        if len(self._buffer) > MAX_EARLY:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+    def _read_next(self, patience: float = CLIENT_PATIENCE) -> None:
+        """
+        Begin to read another request, of which there is a byte.
+
+        :param patience: seconds that the client may go on to take nothing of its answers.
+        """
         self._stop_timer()
+        if unsent(self.transport) > MAX_UNSENT:
+            self._wait_until_taken(patience)
+            return
         self.is_idle = False
         self.receive = self._receive_head
         self.started_at = self.relay.reactor.seconds()
         timeout = self.listener.config.handshake_timeout
         self._timer = self.relay.reactor.callLater(timeout, self._too_slow)
         self._receive_head(b"")
+
+    def _wait_until_taken(self, patience: float) -> None:
+        """Do nothing for a client that asks and asks, and does not read the answers."""
+        if patience <= 0:
+            self.abort()
+            return
+        self.receive = self._receive_early
+        left = patience - LOOK_AGAIN
+        self._timer = self.relay.reactor.callLater(LOOK_AGAIN, self._read_next, left)
 
     def _receive_head(self, data: bytes) -> None:
         self._buffer = data = self._buffer + data
@@ -236,6 +267,8 @@ class ClientConnection(Connection):
                 self.receive = self._receive_early
                 self._buffer = data[end:]
                 self._take(parse_request(data[:end]))
+            else:
+                self.transport.resumeProducing()  # it may have been ahead, but not enough
         except BadRequest as problem:
             self._stop_timer()
             self.option = CLOSE
@@ -247,8 +280,7 @@ class ClientConnection(Connection):
 
     def _receive_early(self, data: bytes) -> None:
         self._buffer += data
-        if len(self._buffer) > MAX_EARLY:
-            self.transport.pauseProducing()
+        self._read_on()
 
     def _too_slow(self) -> None:
         seconds = self.listener.config.handshake_timeout
