@@ -8,7 +8,7 @@ from attrs import evolve
 from tests.http.plain import OK, answer, ask, check_over, read_head, take
 from tests.relay.support import FakeTransport
 from tests.relay.world import ROUTE, UPSTREAMS, World
-from wsrelay.relay.client import KEEP_ALIVE
+from wsrelay.relay.client import KEEP_ALIVE, MAX_UNSENT
 
 
 def drain(world: World, seconds: float = 30.0) -> list[float]:
@@ -215,6 +215,24 @@ def test_an_idle_client_that_has_not_taken_its_last_answer_is_waited_for_too() -
     assert take(client).status == 200
     world.advance(0)
     assert ended
+    check_over(world)
+
+
+def test_a_client_that_asked_on_before_it_took_its_last_answer_is_waited_for_too() -> None:
+    world = World()
+    client = world.ask(ask("/1") + ask("/2"))
+    client.stalled = True
+    world.send(world.accept(), answer(body=bytes(MAX_UNSENT)))
+    world.advance(1)
+    ended = drain(world)
+    world.advance(20)
+    assert not ended
+    client.stalled = False
+    world.settle()
+    assert take(client).body == bytes(MAX_UNSENT)
+    world.advance(0.2)
+    assert ended
+    assert len(world.dials) == 1
     check_over(world)
 
 

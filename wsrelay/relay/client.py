@@ -166,7 +166,7 @@ class ClientConnection(Connection):
 
     def hang_up(self) -> None:
         """End the connection if it waits for a request; else the answer will be the last."""
-        if self.is_idle and not self._has_more:
+        if self.is_idle and not (self._has_more and self._may_go_on):
             self.end(CLIENT_PATIENCE)  # the last answer may not have reached it yet
 
     def end(self, linger: float = LINGER) -> None:
@@ -216,6 +216,11 @@ class ClientConnection(Connection):
         """Whether another request has begun; some clients send an empty line behind a body."""
         return self._buffer not in (b"", b"\r", b"\r\n")
 
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether the client has taken enough of its answers to ask for more."""
+        return unsent(self.transport) <= MAX_UNSENT
+
     def _receive_next(self, data: bytes) -> None:
         self._buffer += data
         if self._has_more:
@@ -235,7 +240,7 @@ class ClientConnection(Connection):
         :param patience: seconds that the client may go on to take nothing of its answers.
         """
         self._stop_timer()
-        if unsent(self.transport) > MAX_UNSENT:
+        if not self._may_go_on:
             self._wait_until_taken(patience)
             return
         self.is_idle = False
