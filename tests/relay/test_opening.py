@@ -39,6 +39,7 @@ class OpeningTestCase(SynchronousTestCase):
         self.assertEqual(answer.header(b"Content-Type"), b"text/plain; charset=utf-8")
         self.assertEqual(answer.header(b"Content-Length"), str(len(answer.body)).encode())
         self.assertIn(b"close", answer.header(b"Connection") or b"")
+        self.assertTrue((answer.header(b"Date") or b"").endswith(b" GMT"))
         self.assertEqual(answer.header(b"Retry-After") is not None, status in (502, 503, 504))
         self.assertEqual([each for each, _ in world.observer.refusals], [status])
         self.assertTrue(client.eof)

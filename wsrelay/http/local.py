@@ -61,12 +61,12 @@ class LocalAnswer:
             log.failure("session {id}: no answer could be made", id=self.client.id)
             answer = OwnAnswer(500, "The relay failed; its log says how.")
         self.relay.begins_locally(self, answer.status)
-        date = (b"Date", http_date(time.time()))
         if isinstance(answer, OwnAnswer):
             length = len(answer.reason.encode()) + 1  # with the end of its line
             self._over("", 0 if self.client.is_head else length)
-            self.client.answer(answer.status, answer.reason, (date, *answer.headers))
+            self.client.answer(answer.status, answer.reason, answer.headers)
         else:
+            date = (b"Date", http_date(time.time()))
             self._send(answer, (date, *answer.headers))
 
     def break_off(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from wsrelay.http.dates import http_date
 from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts
@@ -130,6 +132,7 @@ class ClientConnection(Connection):
         """Answer with the relay's own words."""
         if self.relay.is_draining:
             self.option = CLOSE
+        headers = ((b"Date", http_date(time.time())), *headers)  # RFC 9110 section 6.6.1
         self.transport.write(own_answer(status, reason, headers, self.option, to_head=self.is_head))
         self.answered()
 
