@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import os
+import pwd
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -348,3 +350,23 @@ def test_a_name_with_letters_of_the_world_is_found_as_the_wire_has_it(
     name = "jörg.test".encode("idna").decode()
     pair = authority.issue_for(name, stem="idna")
     assert read(pair).names == (name,)
+
+
+@pytest.mark.parametrize("has_name", [True, False])
+def test_who_may_not_read_a_file_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, has_name: bool
+) -> None:
+    """The user may not be who started the relay."""
+
+    def forbid(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    def no_name(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(Path, "read_bytes", forbid)
+    if not has_name:
+        monkeypatch.setattr(pwd, "getpwuid", no_name)
+    who = pwd.getpwuid(os.geteuid()).pw_name if has_name else str(os.geteuid())
+    with pytest.raises(ValueError, match=rf"a\.pem as user {who}: Permission denied$"):
+        read_identity("a.pem", folder / "a.pem", folder / "a.pem")
