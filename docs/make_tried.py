@@ -80,6 +80,7 @@ _EACH = (
 )
 _STICKY = ("tests/peers/test_stickiness.py",)
 _PROXIES = ("tests/peers/test_proxies.py",)
+_PLAIN = ("tests/peers/test_http_peers.py",)
 
 TRIED = (
     Tried(
@@ -90,7 +91,12 @@ TRIED = (
     ),
     Tried("ws (node)", "client, upstream", _EACH, partial(pinned, "ws")),
     Tried("websockets (Python)", "client, upstream", _EACH, partial(of_package, "websockets")),
-    Tried("aiohttp (Python)", "client, upstream", _EACH, partial(of_package, "aiohttp")),
+    Tried(
+        "aiohttp (Python)",
+        "client, upstream",
+        (*_EACH, *_PLAIN),
+        partial(of_package, "aiohttp"),
+    ),
     Tried(
         "Autobahn (Python)",
         "upstream",
@@ -104,6 +110,8 @@ TRIED = (
     Tried("SockJS", "upstream", _STICKY, partial(pinned, "sockjs")),
     Tried("SockJS client", "client", _STICKY, partial(pinned, "sockjs-client")),
     Tried("node", "runs these", _EACH, partial(printed, "node", "--version")),
+    Tried("node's http", "client, upstream", _PLAIN, partial(printed, "node", "--version")),
+    Tried("Python's http.client, http.server", "client, upstream", _PLAIN, of_python),
     Tried(
         "curl",
         "client",
@@ -113,7 +121,7 @@ TRIED = (
     Tried(
         "nginx",
         "proxy in front and behind",
-        _PROXIES,
+        (*_PROXIES, *_PLAIN),
         partial(printed, "nginx", "-v"),
     ),
     Tried(
