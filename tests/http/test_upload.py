@@ -151,14 +151,20 @@ def test_many_small_pieces_that_wait_arrive_in_order() -> None:
 # an upstream that takes its time
 
 
-def test_a_client_is_not_read_while_the_upstream_takes_nothing() -> None:
-    world = World()
+def push(world: World, count: int) -> tuple[FakeTransport, FakeTransport]:
+    """Let a client send so many pieces of 50,000 bytes to an upstream that takes nothing of it."""
     client = world.ask(POST_BIG)
     upstream = world.accept()
     upstream.stalled = True
-    for _ in range(20):
+    for _ in range(count):
         client.peer_sends(bytes(50_000))
     world.settle()
+    return client, upstream
+
+
+def test_a_client_is_not_read_while_the_upstream_takes_nothing() -> None:
+    world = World()
+    client, upstream = push(world, 20)
     assert not client.reading
     assert len(upstream.buffer) <= HIGH_WATER + READ_SIZE + 1000
     upstream.stalled = False
@@ -227,12 +233,7 @@ def test_a_client_that_stands_still_in_its_body_gets_408(begun: bytes, connects_
 
 def test_a_client_has_its_time_anew_when_the_upstream_takes_more() -> None:
     world = World()
-    client = world.ask(POST_BIG)
-    upstream = world.accept()
-    upstream.stalled = True
-    for _ in range(4):
-        client.peer_sends(bytes(50_000))
-    world.settle()
+    client, upstream = push(world, 4)
     world.advance(50)
     upstream.stalled = False
     world.settle()
@@ -308,12 +309,7 @@ def test_other_interim_answers_do_not_begin_the_upstreams_time_while_the_client_
 
 def test_an_unasked_100_while_the_upstream_takes_nothing_is_not_the_clients_turn() -> None:
     world = World()
-    client = world.ask(POST_BIG)
-    upstream = world.accept()
-    upstream.stalled = True
-    for _ in range(4):
-        client.peer_sends(bytes(50_000))
-    world.settle()
+    client, upstream = push(world, 4)
     world.send(upstream, b"HTTP/1.1 100 Continue\r\n\r\n")
     client.received.clear()
     world.advance(60)
@@ -493,12 +489,7 @@ def test_an_early_answer_stops_the_clients_time() -> None:
 
 def test_an_early_answer_while_the_client_is_not_read_has_it_read_to_the_end() -> None:
     world = World()
-    client = world.ask(POST_BIG)
-    upstream = world.accept()
-    upstream.stalled = True
-    for _ in range(20):
-        client.peer_sends(bytes(50_000))
-    world.settle()
+    client, upstream = push(world, 20)
     assert not client.reading
     world.send(upstream, answer(status="403 Forbidden"))
     assert take(client).status == 403

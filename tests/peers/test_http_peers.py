@@ -17,6 +17,7 @@ import json
 import random
 import shutil
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import aiohttp
 import pytest
 from attrs import field, frozen
 
+from tests.peers.nginx import nginx
 from tests.peers.node import HERE
 from tests.peers.upstreams import own_url
 from tests.support import PATIENCE, Process, free_port, require_program, started_relay
@@ -38,27 +40,12 @@ SERVERS = ("aiohttp", "node", "python")
 """Those that echo; the last one speaks HTTP/1.0 and ends each answer by leaving."""
 
 NGINX = """\
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr warn;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path temp;
-    proxy_temp_path temp;
-    fastcgi_temp_path temp;
-    uwsgi_temp_path temp;
-    scgi_temp_path temp;
-    keepalive_timeout 5s 5s;
-    server {{
+        keepalive_timeout 5s 5s;
         listen 127.0.0.1:{port};
         client_max_body_size 1k;
         location /files/ {{ alias {folder}/; gzip_static on; }}
         location /early {{ return 413 "too much"; }}
         location / {{ add_header X-Target $request_uri; return 200; }}
-    }}
-}}
 """
 
 
@@ -71,12 +58,13 @@ class Answer:
     body: bytes = field(repr=lambda body: f"{len(body)}:{body[:60]!r}")
 
 
-class Client:
+class Client(ABC):
     """A client that keeps its connections."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
+    @abstractmethod
     def ask(
         self,
         method: str,
@@ -86,8 +74,9 @@ class Client:
         chunked: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        raise NotImplementedError
+        """Ask once more, and return what was answered."""
 
+    @abstractmethod
     def close(self) -> None:
         """End the connections."""
 
@@ -234,11 +223,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def started_nginx(folder: Path, temp: Path) -> Iterator[int]:
     port = free_port()
-    (temp / "temp").mkdir()
-    (temp / "nginx.conf").write_text(NGINX.format(port=port, folder=folder))
     temp.chmod(0o755)
-    with Process([require_program("nginx"), "-p", temp, "-c", "nginx.conf"]) as process:
-        process.wait_for_port(port)
+    with nginx(temp, port, NGINX.format(port=port, folder=folder)):
         yield port
 
 

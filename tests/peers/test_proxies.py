@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.peers.certificates import Authority, KeyPair
+from tests.peers.nginx import nginx
 from tests.support import Process, RelayProcess, free_port, require_program, started_relay
 from tests.system.admin import ADMIN, Admin
 from tests.system.support import LOCAL, RawUpstream, Wire, converse, wait_until
@@ -20,19 +21,6 @@ CLIENT, PROXY = "127.0.0.2", "127.0.0.1"
 FORGED = (b"X-Forwarded-For: 10.66.66.66", b"X-Real-IP: 10.66.66.66")
 
 NGINX = """\
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr warn;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path temp;
-    proxy_temp_path temp;
-    fastcgi_temp_path temp;
-    uwsgi_temp_path temp;
-    scgi_temp_path temp;
-    server {{
         {server}
         location / {{
             proxy_pass {target};
@@ -42,8 +30,6 @@ http {{
             proxy_set_header Connection upgrade;
             {fields}
         }}
-    }}
-}}
 """
 
 HAPROXY = """\
@@ -88,16 +74,12 @@ def pair(folder: Path) -> KeyPair:
     return pair
 
 
-@contextlib.contextmanager
-def nginx(folder: Path, port: int, server: str, target: str, fields: str = "") -> Iterator[Process]:
-    program = require_program("nginx")
-    here = folder / "nginx"
-    here.joinpath("temp").mkdir(parents=True)
+def proxying(
+    folder: Path, port: int, server: str, target: str, fields: str = ""
+) -> contextlib.AbstractContextManager[Process]:
+    """Run nginx as a proxy before *target*."""
     text = NGINX.format(server=server, target=target, fields=fields)
-    here.joinpath("nginx.conf").write_text(text)
-    with Process([program, "-e", "stderr", "-p", here, "-c", here / "nginx.conf"]) as process:
-        process.wait_for_port(port)
-        yield process
+    return nginx(folder / "nginx", port, text)
 
 
 @contextlib.contextmanager
@@ -201,7 +183,7 @@ def test_nginx_through_a_unix_socket(folder: Path, upstream: RawUpstream) -> Non
     listener = "trusted_proxies = unix:"
     with started_relay(ini(upstream.url, listener, "", f"unix:{path}"), folder) as relay:
         server = f"listen 127.0.0.1:{port};"
-        with nginx(folder, port, server, f"http://unix:{path}:", fields):
+        with proxying(folder, port, server, f"http://unix:{path}:", fields):
             check(visit(port, upstream), port, b"http")
             knows_the_client(relay)
 
@@ -254,7 +236,7 @@ def test_haproxy_takes_health_checks(folder: Path, version: str, found: str) -> 
 def test_nginx_takes_health_checks(folder: Path, version: str, found: str) -> None:
     port = free_port()
     server = f"listen 127.0.0.1:{port} proxy_protocol; location = /ok {{ return 204; }}"
-    with nginx(folder, port, server, "http://127.0.0.1:1"):
+    with proxying(folder, port, server, "http://127.0.0.1:1"):
         assert health(folder, port, version, "http path=/ok status=204") == found
 
 
@@ -278,7 +260,7 @@ def test_nginx_accepts_what_the_relay_sends(
     pool = f"proxy_protocol = {version}\ntls_ca = {folder / 'authority.pem'}"
     url = f"{'wss' if secure else 'ws'}://127.0.0.1:{port}"
     with (
-        nginx(folder, port, server, upstream.url.replace("ws:", "http:"), NGINX_FIELDS),
+        proxying(folder, port, server, upstream.url.replace("ws:", "http:"), NGINX_FIELDS),
         started_relay(ini(url, "", pool), folder) as relay,
     ):
         sock = socket.create_connection((PROXY, relay.ports["main"]), 20, (CLIENT, 0))

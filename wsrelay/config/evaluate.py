@@ -11,7 +11,6 @@ from attrs import evolve
 
 from wsrelay.config.blocks import Block, Job, Setting
 from wsrelay.config.errors import Place, unknown_name
-from wsrelay.config.guides import answer_to
 from wsrelay.config.model import EndpointText, UpstreamConfig
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.reader import Section, WrittenOption
@@ -72,6 +71,8 @@ def _unknown_option(kind: Kind, name: str) -> str:
         return f"unknown option here; it belongs to {' or '.join(homes)}"
     if name in ("ws", "wss", "unix", "tcp", "tcp6", "http", "https"):
         return f"unknown option '{name}'; if this is an item of the list above, indent it"
+    from wsrelay.config.guides import answer_to  # only a file with an error needs that
+
     if answer := answer_to(name):
         return f"unknown option '{name}'; {answer}"
     works = [option.name for option in kind.options.values() if option.works]

@@ -13,8 +13,6 @@ from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
-from wsrelay.config.guides import answer_to
-
 __all__ = ["Item", "Report", "Section", "WrittenOption", "read"]
 
 _SECTION = re.compile(r"\[(?P<header>.+)\]")
@@ -116,6 +114,8 @@ class _Reader:
         # Also in case of an error: the lines indented below belong to this one.
         self._option = WrittenOption(name, number)
         if not match:
+            from wsrelay.config.guides import answer_to  # only a file with an error needs that
+
             message = f"'{content}' is no option; {answer_to(content) or 'expected name = value'}"
             self._report_option(section, number, "", message)
             return

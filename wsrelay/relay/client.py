@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,7 @@ from zope.interface import implementer
 from wsrelay.http.dates import http_date
 from wsrelay.relay.answer import CLIENT_PATIENCE
 from wsrelay.relay.ends import ProxiedAddress, end_of
-from wsrelay.relay.facts import Facts
+from wsrelay.relay.facts import Facts, new_id
 from wsrelay.relay.transports import Connection, discard, end_gently, nobody, unsent
 from wsrelay.wire.forward import own_answer
 from wsrelay.wire.preface import end_of_head, is_tls
@@ -62,7 +61,7 @@ class ClientConnection(Connection):
     is_idle: bool = False  # it waits for the first byte of another request
 
     def __init__(self, relay: Relay, listener: Listener, address: IAddress | None) -> None:
-        self.id = _new_id()
+        self.id = new_id()
         self.relay = relay
         self.listener = listener
         self.address = address  # the other end's
@@ -157,7 +156,7 @@ class ClientConnection(Connection):
         self.option = CLOSE
         self.is_head = False
         self.is_idle = True
-        self.id = _new_id()
+        self.id = new_id()
         self.receive = self._receive_next
         self._read_on()
         self._stop_timer()
@@ -314,10 +313,6 @@ class ClientConnection(Connection):
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-
-
-def _new_id() -> str:
-    return random.getrandbits(64).to_bytes(8, "big").hex()
 
 
 def _tls_words(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import define, field, frozen
@@ -31,6 +32,11 @@ REFUSALS: Final = {
     "error",
 }
 """Why the relay refuses a client, in words that metrics count by."""
+
+
+def new_id() -> str:
+    """Make an id for a request: 16 hexadecimal digits."""
+    return random.getrandbits(64).to_bytes(8, "big").hex()
 
 
 @define(eq=False)

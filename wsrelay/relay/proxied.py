@@ -8,7 +8,6 @@ leaves its place to the one that it was read for.
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from attrs import define
@@ -18,7 +17,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from wsrelay.relay.ends import ProxiedAddress, end_of, name_of
-from wsrelay.relay.facts import Facts
+from wsrelay.relay.facts import Facts, new_id
 from wsrelay.relay.listener import Listener
 from wsrelay.wire.address import UNIX, is_trusted
 from wsrelay.wire.proxy_protocol import BadHeader, Ends, parse_header
@@ -63,9 +62,8 @@ class HeaderFirst(Factory):
 
     def refuse(self, address: IAddress | None, status: int, refusal: str, reason: str) -> None:
         """Note that a connection was ended before there was a client; see `Facts`."""
-        id = random.getrandbits(64).to_bytes(8, "big").hex()
         name = name_of(*(end_of(address) or (None, 0)))
-        facts = Facts(id, self.listener.config.name, name, status=status, refusal=refusal)
+        facts = Facts(new_id(), self.listener.config.name, name, status=status, refusal=refusal)
         self.listener.relay.observer.refused(facts, reason)
 
 
