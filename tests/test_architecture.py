@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from re import _constants, _parser  # type: ignore[attr-defined]  # there is nothing public
 
 import pytest
 
@@ -25,6 +28,12 @@ PURE = [
     "wsrelay.http.files",
     "wsrelay.http.redirect",
 ]
+_SINGLE = (
+    _constants.IN,
+    _constants.LITERAL,
+    _constants.NOT_LITERAL,
+    _constants.ANY,
+)
 FOREIGN = ["twisted.internet", "autobahn", "txaio", "asyncio"]
 
 WALK = """
@@ -184,6 +193,51 @@ def test_setup_cfg_lists_every_package() -> None:
         each.name for each in pkgutil.walk_packages(wsrelay.__path__, "wsrelay.") if each.ispkg
     ]
     assert sorted(listed) == sorted(["wsrelay", "twisted.plugins", *found])
+
+
+def test_no_group_of_a_pattern_is_possessive() -> None:
+    """Before Python 3.11.5 one that fails has moved on all the same (gh-106052)."""
+    patterns = [
+        (f"{name}.{attribute}", value)
+        for name, _ in modules()
+        if not name.endswith("__main__")
+        for attribute, value in vars(importlib.import_module(name)).items()
+        if isinstance(value, re.Pattern)
+    ]
+    assert len(patterns) > 50, "the scan finds next to nothing"
+    bad = [name for name, each in patterns if possessive_groups(_parser.parse(each.pattern))]
+    assert bad == []
+
+
+def possessive_groups(parsed: object) -> bool:
+    """Tell whether a parsed pattern has a possessive or atomic group of several things."""
+    if isinstance(parsed, _parser.SubPattern):
+        return any(map(possessive_groups, parsed.data))
+    if not isinstance(parsed, tuple | list):
+        return False
+    if parsed and parsed[0] is _constants.ATOMIC_GROUP:
+        return True
+    if parsed and parsed[0] is _constants.POSSESSIVE_REPEAT:
+        inner = parsed[1][2]
+        return len(inner) != 1 or inner[0][0] not in _SINGLE
+    return any(map(possessive_groups, parsed))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_bad"),
+    [
+        ("(?:ab)*+", True),
+        ("(?:a|bc)?+", True),
+        ("(?>a)", True),
+        ("x(y(?:z;)++)?", True),
+        ("a*+b", False),
+        ("[ab]++(c)*", False),
+        ("(?:a*+b)*", False),
+        (".?+", False),
+    ],
+)
+def test_that_check_knows_possessive_groups(pattern: str, is_bad: bool) -> None:
+    assert possessive_groups(_parser.parse(pattern)) is is_bad
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

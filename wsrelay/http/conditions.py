@@ -14,7 +14,7 @@ __all__ = ["Validators", "Verdict", "judge", "range_counts"]
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 _TAGS = re.compile(_TAG)
-_LIST = re.compile(rb"[ \t,]*+%b(?:[ \t]*+,[ \t,]*+%b)*+[ \t,]*+" % (_TAG, _TAG))
+_LIST = re.compile(rb"[ \t,]*+%b(?:[ \t]*+,[ \t,]*+%b)*[ \t,]*+" % (_TAG, _TAG))
 
 
 @frozen

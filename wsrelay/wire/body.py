@@ -37,10 +37,10 @@ MAX_TRAILERS = 8192
 """Most bytes of all trailer lines of a body."""
 
 # Nothing but ASCII: beyond it there is what ends a line for some.
-_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t\x20-\x7e])*+"'
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t\x20-\x7e])*"'
 # 15 digits stay below 2**63, which is what most of the world counts with.
 _SIZE_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+\r\n"
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?)*\r\n"
     % (TOKEN, TOKEN, _QUOTED)
 )
 

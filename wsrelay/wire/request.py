@@ -39,7 +39,7 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:https?|wss?)://([^/?]*+)(.*+)", re.DOTALL)
 _BODILESS = ("HEAD", "CONNECT")
 """Methods whose answers end with their heads, for whoever ignores the case of methods, too."""
 _HOST = re.compile(
-    rb"(\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++)(?::([0-9]{0,5}))?"
+    rb"(\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
 )
 _TOKEN = re.compile(TOKEN)
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
