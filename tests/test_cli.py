@@ -142,7 +142,7 @@ def test_the_version_is_the_packages(capsys: Output) -> None:
     assert capsys.readouterr().out == f"wsrelay {wsrelay.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [["stats"], ["filters"], ["check-all", "relay.ini"]])
+@pytest.mark.parametrize("command", [["stats"], ["filter"], ["check-all", "relay.ini"]])
 def test_a_command_that_is_not_there_is_answered_with_those_that_are(
     command: list[str], capsys: Output
 ) -> None:

@@ -15,7 +15,7 @@ from wsrelay.config.model import AdminConfig, ListenerConfig, PoolConfig
 from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
 from wsrelay.operate.address import address_of_endpoint
-from wsrelay.plugins import check_balancer, check_discovery
+from wsrelay.plugins import check_balancer, check_discovery, check_filter, check_policy
 from wsrelay.relay.listener_tls import listener_tls
 from wsrelay.relay.pumps import why_not_native
 from wsrelay.relay.tls import upstream_tls
@@ -42,6 +42,8 @@ def make_checks() -> Checks:
     return Checks(
         balancer=check_balancer,
         discovery=check_discovery,
+        policy=check_policy,
+        filter=check_filter,
         endpoint=_check_endpoint,
         admin=_check_admin,
         access_log=_check_access_log,

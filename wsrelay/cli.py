@@ -11,7 +11,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 import wsrelay
@@ -58,9 +58,9 @@ def command_line() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what is wrong with a configuration file")
     check.add_argument("file", metavar="FILE", help="relay.ini")
     check.set_defaults(run=_check)
-    for words, run in (("balancers", _balancers), ("discoveries", _discoveries)):
+    for words in ("balancers", "filters", "policies", "discoveries"):
         listing = commands.add_parser(words, help=f"list the installed {words}")
-        listing.set_defaults(run=run)
+        listing.set_defaults(run=_list, words=words)
     add_commands(commands, _operate)
     return parser
 
@@ -87,22 +87,13 @@ def _operate(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
-def _balancers(_arguments: argparse.Namespace) -> int:
-    from wsrelay.plugins import find_balancers
+def _list(arguments: argparse.Namespace) -> int:
+    from wsrelay import plugins
 
-    return _list({name: plugin.options for name, plugin in find_balancers().items()})
-
-
-def _discoveries(_arguments: argparse.Namespace) -> int:
-    from wsrelay.plugins import find_discoveries
-
-    return _list({name: plugin.options for name, plugin in find_discoveries().items()})
-
-
-def _list(plugins: Mapping[str, Mapping[str, str]]) -> int:
-    for name, options in sorted(plugins.items()):
+    find = getattr(plugins, f"find_{arguments.words}")
+    for name, plugin in sorted(find().items()):
         print(name)
-        width = max(map(len, options), default=0)
-        for option, meaning in options.items():
+        width = max(map(len, plugin.options), default=0)
+        for option, meaning in plugin.options.items():
             print(f"    {option:{width}}  {meaning}")
     return 0

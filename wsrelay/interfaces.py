@@ -9,8 +9,10 @@ dropins: one class that provides `IBalancer`, say, and one object that provides
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
 
+from attrs import field, frozen
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -19,13 +21,27 @@ if TYPE_CHECKING:
     from wsrelay.wire.headers import Headers
 
 __all__ = [
+    "DOWN",
+    "DROP",
     "LEARNS",
+    "UP",
+    "Admit",
+    "Close",
+    "Deny",
+    "Drop",
+    "Expires",
+    "IAccessPolicy",
+    "IAccessPolicyPlugin",
     "IBalancer",
     "IBalancerPlugin",
     "IDiscovery",
     "IDiscoveryPlugin",
     "IHandshake",
     "ILearningBalancer",
+    "IMessageFilter",
+    "IMessageFilterPlugin",
+    "ISession",
+    "ISessionFilter",
     "IStickyBalancer",
     "IUpstream",
 ]
@@ -34,9 +50,16 @@ LEARNS: Final = 4096
 """Most bytes of an answer's body that an `ILearningBalancer` is shown."""
 
 
+UP: Final = "up"
+"""The direction of a message from the client."""
+
+DOWN: Final = "down"
+"""The direction of a message from the upstream."""
+
+
 class IHandshake(Interface):
     """
-    A client's request, as a balancer sees it.  Nobody changes it.
+    A client's request, as balancers and policies see it.  Nobody changes it.
 
     It opens a websocket, or is a plain HTTP request: every request of a connection that
     is kept alive is one of its own.
@@ -204,4 +227,198 @@ class IDiscoveryPlugin(Interface):
         :param reactor: for timers and sockets; None in a plain check of a file.
         :raises ValueError: an option is bad; the text is shown to the operator
             with file and line.
+        """
+
+
+# policies
+
+
+@frozen
+class Deny:
+    """
+    What a policy answers to keep a client out.
+
+    :param status: of the answer, 400 to 599.
+    :param headers: more of them: ``("WWW-Authenticate", 'Basic realm="chat"')``.
+    :param body: text, or the bytes of one; empty: a short text that says so.
+    """
+
+    status: int = 403
+    headers: Sequence[tuple[str, str]] = ()
+    body: str | bytes = ""
+
+
+@frozen
+class Admit:
+    """
+    What a policy answers to let a client in, and to say more about it.
+
+    :param headers: for the upstream, in place of what the client sent under these names.
+        A policy that may set a header names it in `IAccessPolicy` ``headers``.
+    :param tags: of the session, for who publishes to it: ``user:42``.
+    :param expires_at: when the session has to end, in seconds since the epoch; it is closed
+        with 1008 then.  None: never.
+    """
+
+    headers: Sequence[tuple[str, str]] = field(default=(), kw_only=True)
+    tags: Sequence[str] = field(default=(), kw_only=True)
+    expires_at: float | None = field(default=None, kw_only=True)
+
+
+def Expires(at: float) -> Admit:  # noqa: N802  it stands beside Admit and Deny
+    """Return what a policy answers to let a client in until *at*, seconds since the epoch."""
+    return Admit(expires_at=at)
+
+
+class IAccessPolicy(Interface):
+    """
+    Decides who may come in.
+
+    wsrelay makes one for each line of a route's ``policies``.  They are asked one after the
+    other, in that order, about each websocket handshake and each plain request, before an
+    upstream is; the first that denies decides.  It may have an attribute ``headers``, the
+    names of request headers that it can set: clients cannot send these upstream.
+    """
+
+    def admit(request: IHandshake) -> Admit | Deny | Deferred[Admit | Deny | None] | None:
+        """
+        Decide about one request.
+
+        :returns: None to let it in, or an `Admit` (`Expires` makes one) or `Deny`, or a
+            Deferred of these, which is cancelled when the client leaves or the route's
+            ``policy_timeout`` is over; then the client gets 504.
+        :raises Exception: anything raised, and anything else returned, is logged and this
+            one client is answered with 500.
+        """
+
+
+class IAccessPolicyPlugin(Interface):
+    """Makes policies of one kind: what relay.ini calls ``policies = name``."""
+
+    name: str = Attribute("what relay.ini calls it")
+    options: Mapping[str, str] = Attribute("option name -> one line of help")
+
+    def create(options: Mapping[str, str], reactor: object) -> IAccessPolicy:
+        """
+        Make a policy for one route.
+
+        :param options: what stood behind the name in relay.ini; only names that `options`
+            lists ever arrive here.  ``path``, ``file`` and what ends in ``_file`` are
+            absolute file names.
+        :param reactor: for timers and sockets; None in a plain check of a file.
+        :raises ValueError: an option is bad; the text is shown to the operator
+            with file and line.
+        """
+
+
+# filters
+
+
+class Drop(Enum):
+    """The type of `DROP`."""
+
+    DROP = "drop"
+
+
+DROP: Final = Drop.DROP
+"""What a filter returns for a message that goes no further."""
+
+
+@frozen
+class Close:
+    """
+    What a filter returns to end the session: both peers get this close frame.
+
+    :param code: as RFC 6455 section 7.4 allows it on the wire.
+    :param reason: at most 123 bytes as UTF-8; what is longer is cut.
+    """
+
+    code: int = 1008
+    reason: str = ""
+
+
+class ISession(Interface):
+    """A session, as a filter sees it."""
+
+    id: str = Attribute("16 hexadecimal digits, as in the log")
+    route: str = Attribute("the name of the route")
+    pool: str = Attribute("the name of the pool")
+    upstream: str = Attribute("the name of the upstream")
+    client_address: str = Attribute(
+        "the client's IP address, as trusted proxies report it; empty on a unix socket"
+    )
+    host: str = Attribute("the Host header, lower case, without the port")
+    path: str = Attribute("the request path, without the query")
+    query: str = Attribute("the query without its '?'; empty when there is none")
+    subprotocol: str = Attribute("what the upstream chose; empty when there is none")
+    tags: frozenset[str] = Attribute("what policies and filters have tagged it with")
+    data: dict[Any, Any] = Attribute("whatever filters want to keep; a dict of its own")
+
+    def send(direction: str, payload: bytes | str, is_binary: bool = False) -> None:
+        """
+        Send a message of the filter's own; no filter sees it.
+
+        It goes out at once, before a message that a filter is being asked about.  After the
+        session's end nothing happens.
+
+        :param direction: `UP` or `DOWN`.
+        :param payload: a text is sent as UTF-8.
+        """
+
+    def close(code: int = 1008, reason: str = "") -> None:
+        """End the session, as a returned `Close` does."""
+
+    def tag(name: str) -> None:
+        """Tag it, for who publishes to all sessions with a tag."""
+
+    def untag(name: str) -> None:
+        """Remove a tag, if it is there."""
+
+
+class IMessageFilter(Interface):
+    """
+    Sees whole messages; wsrelay makes one for each line of a route's ``filters``.
+
+    Filters are asked one after the other, in that order, in both directions.
+    """
+
+    def message(
+        session: ISession, direction: str, payload: bytes, is_binary: bool
+    ) -> bytes | str | Drop | Close | Deferred[bytes | str | Drop | Close]:
+        """
+        Decide what becomes of a message.
+
+        The next message in the same direction waits until the answer is there.
+
+        :param direction: `UP` or `DOWN`.
+        :param payload: a text message's is valid UTF-8.
+        :returns: the payload to pass on, changed or not (it stays text or binary); `DROP`;
+            a `Close`; or a Deferred of one, which is cancelled when the session ends or the
+            route's ``filter_timeout`` is over.
+        :raises Exception: anything raised, anything else returned and a timeout are logged;
+            then the route's ``on_error`` says what becomes of the session.
+        """
+
+
+class ISessionFilter(IMessageFilter):
+    """A filter that learns of sessions' beginnings and ends.  What it raises is logged."""
+
+    def opened(session: ISession) -> None:
+        """Learn of a session before its first message."""
+
+    def ended(session: ISession) -> None:
+        """Learn that there are no more messages; called once."""
+
+
+class IMessageFilterPlugin(Interface):
+    """Makes filters of one kind: what relay.ini calls ``filters = name``."""
+
+    name: str = Attribute("what relay.ini calls it")
+    options: Mapping[str, str] = Attribute("option name -> one line of help")
+
+    def create(options: Mapping[str, str], reactor: object) -> IMessageFilter:
+        """
+        Make a filter for one route; see `IAccessPolicyPlugin` for options and errors.
+
+        :param reactor: for timers (``IReactorTime``); None in a plain check of a file.
         """

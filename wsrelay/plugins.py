@@ -1,5 +1,5 @@
 """
-Finds balancers and discoveries by the names that relay.ini calls them.
+Finds balancers, discoveries, policies and filters by the names that relay.ini calls them.
 
 ``twistd`` imports this module only to list its commands, so it imports no
 algorithm: `BalancerPlugin` does that when the first balancer of a kind is made.
@@ -19,7 +19,16 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from wsrelay.config.model import PluginCall
-from wsrelay.interfaces import IBalancer, IBalancerPlugin, IDiscovery, IDiscoveryPlugin
+from wsrelay.interfaces import (
+    IAccessPolicy,
+    IAccessPolicyPlugin,
+    IBalancer,
+    IBalancerPlugin,
+    IDiscovery,
+    IDiscoveryPlugin,
+    IMessageFilter,
+    IMessageFilterPlugin,
+)
 from wsrelay.log import Logger
 
 if TYPE_CHECKING:
@@ -28,13 +37,21 @@ if TYPE_CHECKING:
 __all__ = [
     "BalancerPlugin",
     "DiscoveryPlugin",
+    "FilterPlugin",
+    "PolicyPlugin",
     "TimedBalancerPlugin",
     "check_balancer",
     "check_discovery",
+    "check_filter",
+    "check_policy",
     "find_balancers",
     "find_discoveries",
+    "find_filters",
+    "find_policies",
     "make_balancer",
     "make_discovery",
+    "make_filter",
+    "make_policy",
 ]
 
 log = Logger()
@@ -62,6 +79,8 @@ class Kind:
 
 BALANCER: Final = Kind("balancer", "balancers", IBalancerPlugin, IBalancer)
 DISCOVERY: Final = Kind("discovery", "discoveries", IDiscoveryPlugin, IDiscovery)
+POLICY: Final = Kind("policy", "policies", IAccessPolicyPlugin, IAccessPolicy)
+FILTER: Final = Kind("filter", "filters", IMessageFilterPlugin, IMessageFilter)
 
 
 @frozen(eq=False)
@@ -119,6 +138,26 @@ class DiscoveryPlugin(_ClassPlugin):
         return cast(IDiscovery, namedAny(self.path)(reactor, **options))
 
 
+@implementer(IPlugin, IAccessPolicyPlugin)
+@frozen(eq=False)
+class PolicyPlugin(_ClassPlugin):
+    """A policy that is a class, called as that of a `BalancerPlugin`, the reactor first."""
+
+    def create(self, options: Mapping[str, str], reactor: object) -> IAccessPolicy:
+        """Make one."""
+        return cast(IAccessPolicy, namedAny(self.path)(reactor, **options))
+
+
+@implementer(IPlugin, IMessageFilterPlugin)
+@frozen(eq=False)
+class FilterPlugin(_ClassPlugin):
+    """A filter that is a class, called as that of a `BalancerPlugin`, the reactor first."""
+
+    def create(self, options: Mapping[str, str], reactor: object) -> IMessageFilter:
+        """Make one."""
+        return cast(IMessageFilter, namedAny(self.path)(reactor, **options))
+
+
 def find_balancers() -> dict[str, IBalancerPlugin]:
     """Return the installed balancers by name; see `find`."""
     return cast(dict[str, IBalancerPlugin], find(BALANCER))
@@ -127,6 +166,16 @@ def find_balancers() -> dict[str, IBalancerPlugin]:
 def find_discoveries() -> dict[str, IDiscoveryPlugin]:
     """Return the installed discoveries by name; see `find`."""
     return cast(dict[str, IDiscoveryPlugin], find(DISCOVERY))
+
+
+def find_policies() -> dict[str, IAccessPolicyPlugin]:
+    """Return the installed policies by name; see `find`."""
+    return cast(dict[str, IAccessPolicyPlugin], find(POLICY))
+
+
+def find_filters() -> dict[str, IMessageFilterPlugin]:
+    """Return the installed filters by name; see `find`."""
+    return cast(dict[str, IMessageFilterPlugin], find(FILTER))
 
 
 def check_balancer(call: PluginCall, reactor: object = None) -> None:
@@ -146,6 +195,16 @@ def check_discovery(call: PluginCall, reactor: object = None) -> None:
     make_discovery(call, reactor)
 
 
+def check_policy(call: PluginCall, reactor: object = None) -> None:
+    """Check a policy and its options; as `check_balancer`."""
+    make_policy(call, reactor)
+
+
+def check_filter(call: PluginCall, reactor: object = None) -> None:
+    """Check a filter and its options; as `check_balancer`."""
+    make_filter(call, reactor)
+
+
 def make_balancer(call: PluginCall, reactor: object) -> IBalancer:
     """
     Make the balancer that relay.ini asks for.
@@ -163,6 +222,24 @@ def make_discovery(call: PluginCall, reactor: object) -> IDiscovery:
     :raises ValueError: as `check_balancer`.
     """
     return cast(IDiscovery, make(DISCOVERY, call, reactor))
+
+
+def make_policy(call: PluginCall, reactor: object) -> IAccessPolicy:
+    """
+    Make a policy that relay.ini asks for.
+
+    :raises ValueError: as `check_balancer`.
+    """
+    return cast(IAccessPolicy, make(POLICY, call, reactor))
+
+
+def make_filter(call: PluginCall, reactor: object) -> IMessageFilter:
+    """
+    Make a filter that relay.ini asks for.
+
+    :raises ValueError: as `check_balancer`.
+    """
+    return cast(IMessageFilter, make(FILTER, call, reactor))
 
 
 def find(kind: Kind) -> dict[str, Plugin]:

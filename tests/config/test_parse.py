@@ -469,7 +469,8 @@ def test_a_route_that_clashes_on_two_listeners_is_told_once() -> None:
         ("client_max_body_size = 1m", "say max_body_size = 10MiB in [route:NAME]"),
         ("ip_hash;", "say balancer = hash key=ip in [pool:NAME]: of the whole address"),
         ("server 10.0.0.1:8001 weight=3;", "say upstreams = ws://10.0.0.1:8001 in [pool:NAME]"),
-        ("limit_conn addr 10", "connections_per_ip = 10 in [route:NAME] will do it, but is not"),
+        ("limit_conn addr 10", "say connections_per_ip = 10 in [route:NAME]: counts websocket"),
+        ("worker_processes auto;", "workers = auto in [relay] will do it, but is not"),
         ("errorfile 503 /etc/503.http", "there is nothing like it here: own answers are short"),
         ("timeout of no kind = 1s", "see docs/configuration.rst"),
         ("just words", "'just words' is no option; expected name = value"),
@@ -580,3 +581,49 @@ def test_the_path_of_a_socket_fits_an_address_once_it_is_absolute(
         "relay.ini:7: [pool:chat] upstreams: a unix socket's path has 107 bytes at most,"
         f" and this one has 108; choose a shorter one than {path}"
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("filters = log", "filters: frames are relayed unread; add mode = messages"),
+        ("compression = off", "compression: peers agree on it end to end; add mode = messages"),
+        ("allow = 10.0.0.0/8\ndeny = 10.0.0.0/8", "deny: 10.0.0.0/8 is in allow, too"),
+    ],
+)
+def test_what_does_not_fit_together_in_a_route_is_refused(lines: str, said: str) -> None:
+    (error,) = errors_of(with_option("route:chat", lines))
+    assert said in error
+
+
+def test_a_route_without_a_pool_has_no_messages() -> None:
+    text = f"{SMALL}[route:more]\npath = /more\nstatic = /var/www\nmode = messages\n"
+    (error,) = errors_of(text)
+    assert (
+        error == "relay.ini:7: [route:more] mode: without a pool there are no messages; delete it"
+    )
+
+
+def test_policies_and_filters_are_checked_with_the_files_they_name_absolute() -> None:
+    asked: list[PluginCall] = []
+
+    def refuse(call: PluginCall) -> None:
+        asked.append(call)
+        raise ValueError("no such thing")
+
+    text = with_option(
+        "route:chat",
+        "mode = messages\npolicies =\n  jwt jwks_file=keys.json issuer=a\n  basic file=users\n"
+        "filters = deny-pattern path=words",
+    )
+    errors = errors_of(text, checks=Checks(policy=refuse, filter=refuse))
+    assert [error.partition(" ")[0] for error in errors] == [f"relay.ini:{n}:" for n in (6, 7, 8)]
+    assert asked == [
+        PluginCall("jwt", {"jwks_file": "/etc/wsrelay/keys.json", "issuer": "a"}),
+        PluginCall("basic", {"file": "/etc/wsrelay/users"}),
+        PluginCall("deny-pattern", {"path": "/etc/wsrelay/words"}),
+    ]
+    config = parsed(text)
+    assert config.routes[0].policies == tuple(asked[:2])
+    assert config.routes[0].filters == tuple(asked[2:])
+    assert hash(config.routes[0])  # what is made once for each route is found by it

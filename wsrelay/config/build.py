@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | 
             "a regular expression has no prefix to strip; expected a path without '~'",
         )
     _refuse_repeated_headers(block, job)
+    _check_networks(block, job)
+    _check_mode(block, job)
     if not block.settings.keys() & set(_SERVING):
         return None
     if "static" in block.settings:
@@ -127,7 +130,49 @@ def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | 
         values |= {"max_message_size_up": both, "max_message_size_down": both}
     if "listener" in block.settings:
         values["listeners"] = block.get("listener")
-    return RouteConfig(**values | _picked(block, RouteConfig))
+    picked = _picked(block, RouteConfig)
+    for name, check in (("policies", job.checks.policy), ("filters", job.checks.filter)):
+        picked[name] = tuple(_asked(call, place, check, job) for call, place in block.items(name))
+    return RouteConfig(**values | picked)
+
+
+def _asked(
+    call: PluginCall, place: Place, check: Callable[[PluginCall], None], job: Job
+) -> PluginCall:
+    """Return a plugin's call, with the files that it names absolute, after a check."""
+    call = anchored(call, job.folder)
+    job.ask(place, check, call)
+    return call
+
+
+def anchored(call: PluginCall, folder: Path) -> PluginCall:
+    """Make files absolute: the options ``path``, ``file``, and all that end in ``_file``."""
+    files = {
+        name: str(folder / value)
+        for name, value in call.options.items()
+        if name in ("path", "file") or name.endswith("_file")
+    }
+    return PluginCall(call.name, {**call.options, **files})
+
+
+def _check_networks(block: Block, job: Job) -> None:
+    allowed = {network for network, _ in block.items("allow")}
+    for network, place in block.items("deny"):
+        if network in allowed:
+            job.report(place, f"{network} is in allow, too; delete it from one of them")
+
+
+def _check_mode(block: Block, job: Job) -> None:
+    """Refuse what only whole messages make possible, where frames are relayed."""
+    if block.get("mode") == "messages":
+        if "pool" not in block.written:
+            job.report(block.at("mode"), "without a pool there are no messages; delete it")
+        return
+    if block.get("filters"):
+        job.report(block.at("filters"), "frames are relayed unread; add mode = messages")
+    if block.get("compression", "client") != "client":
+        what = "peers agree on it end to end; add mode = messages, or delete it"
+        job.report(block.at("compression"), what)
 
 
 def _refuse_repeated_headers(block: Block, job: Job) -> None:
@@ -159,13 +204,11 @@ def _check_balancer(block: Block, job: Job) -> None:
 
 
 def _discover(block: Block, job: Job) -> dict[str, Any]:
-    """Return what ``discover`` is, with the path of a file made absolute."""
+    """Return what ``discover`` is, with the files that it names absolute."""
     call: PluginCall | None = block.get("discover")
     if call is None:
         return {}
-    if "path" in call.options:
-        path = str(job.folder / call.options["path"])
-        call = PluginCall(call.name, {**call.options, "path": path})
+    call = anchored(call, job.folder)
     job.ask(block.at("discover"), job.checks.discovery, call)
     return {"discover": call}
 

@@ -35,6 +35,12 @@ class Checks:
     discovery: Callable[[PluginCall], None] = _accept
     """Is given a pool's ``discover``, its ``path`` absolute, if relay.ini names one."""
 
+    policy: Callable[[PluginCall], None] = _accept
+    """Is given each of a route's ``policies``, with the files it names absolute."""
+
+    filter: Callable[[PluginCall], None] = _accept
+    """Is given each of a route's ``filters``, with the files it names absolute."""
+
     endpoint: Callable[[str], None] = _accept
     """Is given each listener's endpoint string, and that of ``[admin]``."""
 

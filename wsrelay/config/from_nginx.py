@@ -70,7 +70,8 @@ _WAITING: Final = Table(
         says(
             "send_timeout 60s",
             "[route] http_timeout = 60s",
-            remark="for plain HTTP; for websockets slow_consumer is not supported yet",
+            "[route] slow_consumer = 60s",
+            remark="the first for plain HTTP, the second for websockets",
         ),
         needless("keepalive_timeout 75s", "a connection waits 75 seconds for its next request"),
         needless("proxy_buffering off", STREAMED),
@@ -86,19 +87,37 @@ _WAITING: Final = Table(
         says("client_header_buffer_size 16k", "[listener] max_header_size = 16KiB"),
         says("large_client_header_buffers 4 16k", "[listener] max_header_size = 16KiB"),
         needless("tcp_nodelay on", "it is on"),
-        later("limit_conn addr 10", "[route] connections_per_ip = 10"),
-        later("limit_req zone=one burst=20", "[route] handshakes_per_ip = 10/s burst 20"),
-        later("limit_rate 1m", "[route] bytes = 1MiB/s", "from the client, per session"),
-        later("allow 10.0.0.0/8", "[route] allow = 10.0.0.0/8"),
-        later("deny all", "[route] deny = 0.0.0.0/0"),
-        later(
+        says(
+            "limit_conn addr 10",
+            "[route] connections_per_ip = 10",
+            remark="counts websocket sessions, not plain requests",
+        ),
+        says(
+            "limit_req zone=one burst=20",
+            "[route] handshakes_per_ip = 10/s burst 20",
+            remark="counts websocket handshakes; those above it are refused, none waits",
+        ),
+        says(
+            "limit_rate 1m",
+            "[route] bytes = 1MiB/s",
+            "[route] on_excess = throttle",
+            remark="of what a session's client sends",
+        ),
+        says("allow 10.0.0.0/8", "[route] allow = 10.0.0.0/8", remark="then all others may not"),
+        says(
+            "deny all",
+            "[route] deny = 0.0.0.0/0",
+            remark="and ::/0, on a line of its own; of allow and deny the most specific wins",
+        ),
+        says(
             "if ($http_origin !~ chat.example.com)",
             "[route] origins = https://chat.example.com",
-            "there are no conditions; what they mostly ask has an option",
+            remark="there are no conditions; what they mostly ask has an option",
         ),
-        later("auth_request /auth", "[route] policies = auth", "a plugin of yours"),
-        later("auth_basic closed", "[route] policies = auth", "a plugin of yours"),
-        later("satisfy any", "[route] policies = auth", "a plugin of yours"),
+        says("auth_request /auth", "[route] policies = http-auth url=http://127.0.0.1:9000/auth"),
+        says("auth_basic_user_file users", "[route] policies = basic file=users"),
+        says("auth_jwt_key_file keys.json", "[route] policies = jwt jwks_file=keys.json"),
+        never("satisfy any", "all policies have to admit a client; a plugin of yours may combine"),
     ),
 )
 
@@ -273,10 +292,10 @@ _SERVICE: Final = Table(
         says("error_log stderr warn", "[log] level = warn"),
         says("stub_status", "[admin] listen = tcp:9000:interface=127.0.0.1"),
         later("worker_processes auto", "[relay] workers = auto"),
-        later(
+        says(
             "worker_connections 10000",
             "[relay] max_connections = 10000",
-            "open files are the limit (LimitNOFILE in a unit of systemd)",
+            remark="of clients; each session has a connection to its upstream beside it",
         ),
         needless("worker_rlimit_nofile 65536", "LimitNOFILE in a unit of systemd"),
         says("worker_shutdown_timeout 30s", "[relay] drain_timeout = 30s"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wsrelay.config.elsewhere import PINGED, STREAMED, Table, later, needless, never, says
+from wsrelay.config.elsewhere import PINGED, STREAMED, Table, needless, never, says
 
 __all__ = ["INGRESS", "TCP_PROXY_MODULE"]
 
@@ -83,10 +83,12 @@ INGRESS: Final = Table(
             "[listener] proxy_protocol = yes",
             "[listener] trusted_proxies = 10.0.0.0/8",
         ),
-        later("auth-url: http://auth/", "[route] policies = auth", "a plugin of yours"),
-        later("whitelist-source-range: 10.0.0.0/8", "[route] allow = 10.0.0.0/8"),
-        later("limit-connections: 10", "[route] connections_per_ip = 10"),
-        later("limit-rps: 10", "[route] handshakes_per_ip = 10/s"),
+        says("auth-url: http://auth/", "[route] policies = http-auth url=http://auth/"),
+        says("auth-type: basic", "[route] policies = basic file=users"),
+        says("whitelist-source-range: 10.0.0.0/8", "[route] allow = 10.0.0.0/8"),
+        says("denylist-source-range: 10.0.0.0/8", "[route] deny = 10.0.0.0/8"),
+        says("limit-connections: 10", "[route] connections_per_ip = 10"),
+        says("limit-rps: 10", "[route] handshakes_per_ip = 10/s"),
         never("configuration-snippet: …", "no code in annotations, and no Ingress is read"),
     ),
 )

@@ -33,7 +33,7 @@ class PluginCall:
     """A plugin's name and options as written: ``hash key=ip``."""
 
     name: str
-    options: Mapping[str, str] = field(factory=dict)
+    options: Mapping[str, str] = field(factory=dict, hash=False)  # a dict has none
 
 
 @frozen
@@ -71,6 +71,7 @@ class ListenerConfig:
     trusted_proxies: tuple[Trusted, ...] = ()
     handshake_timeout: float = 10.0
     max_header_size: int = 16 * 1024
+    max_connections: int | None = None
     backlog: int = 1024
 
     @property
@@ -105,11 +106,15 @@ class RouteConfig:
     set_header: tuple[tuple[str, str], ...] = ()
     remove_header: tuple[str, ...] = ()
     host_header: str = "client"  # or "upstream", or the name itself
+    mode: Literal["frames", "messages"] = "frames"
+    compression: Literal["off", "client", "upstream", "both"] = "client"
     keepalive: float | None = 25.0
     keepalive_timeout: float = 20.0
     ping: Literal["relay", "answer"] = "relay"
     idle_timeout: float | None = None
     idle_close_code: int = 1001
+    max_session_age: float | None = None
+    session_age_jitter: float = 0.1  # of the age, by which a session may end earlier
     connect_timeout: float = 5.0
     upstream_handshake_timeout: float = 10.0
     close_timeout: float = 5.0
@@ -118,6 +123,21 @@ class RouteConfig:
     max_frame_size: int | None = None
     max_message_size_up: int | None = 16 * 1024 * 1024
     max_message_size_down: int | None = 16 * 1024 * 1024
+    origins: tuple[str, ...] = ()  # empty: any
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
+    connections_per_ip: int | None = None
+    handshakes_per_ip: Rate | None = None
+    ipv6_prefix: int = 64
+    messages: Rate | None = None
+    bytes: Rate | None = None
+    on_excess: Literal["close", "throttle"] = "close"
+    slow_consumer: float | None = None
+    policies: tuple[PluginCall, ...] = ()
+    policy_timeout: float = 5.0
+    filters: tuple[PluginCall, ...] = ()
+    filter_timeout: float = 5.0
+    on_error: Literal["close", "pass"] = "close"
     drain_close_code: int = 1012
 
 
@@ -237,6 +257,7 @@ class RelayConfig:
     pools: tuple[PoolConfig, ...]
     drain_timeout: float = 30.0
     drain_rate: Rate | None = None
+    max_connections: int | None = None
     data_path: Literal["auto", "native", "python"] = "auto"
     log: LogConfig = LogConfig()
     admin: AdminConfig | None = None

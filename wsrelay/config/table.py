@@ -52,7 +52,7 @@ RELAY = [
         "pace of the closes: 10/s; what is left after drain_timeout is closed at once",
     ),
     Option("drain_close_code", close_code, "1012", "code of the closes; a route may override it"),
-    Option("max_connections", _limit, "off", "clients over all listeners", only=(None,)),
+    Option("max_connections", _limit, "off", "clients over all listeners; beyond: 503"),
     Option(
         "data_path",
         one_of("auto", "native", "python"),
@@ -97,7 +97,7 @@ LISTENER = [
     ),
     Option("handshake_timeout", duration, "10s", "for the client's request, TLS included"),
     Option("max_header_size", size, "16KiB", "of the client's request"),
-    Option("max_connections", _limit, "off", "clients on this listener", only=(None,)),
+    Option("max_connections", _limit, "off", "clients on this listener; beyond: 503"),
     Option("backlog", integer(1, 65535), "1024", "connections that wait to be accepted"),
 ]
 
