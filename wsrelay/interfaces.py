@@ -238,9 +238,11 @@ class Deny:
     """
     What a policy answers to keep a client out.
 
-    :param status: of the answer, 400 to 599.
-    :param headers: more of them: ``("WWW-Authenticate", 'Basic realm="chat"')``.
-    :param body: text, or the bytes of one; empty: a short text that says so.
+    :param status: of the answer, 300 to 599.
+    :param headers: more of them: ``("WWW-Authenticate", 'Basic realm="chat"')``; text is sent
+        as UTF-8.
+    :param body: a sentence, or bytes of whatever Content-Type *headers* say; empty: a
+        sentence of the relay's.
     """
 
     status: int = 403
@@ -253,8 +255,8 @@ class Admit:
     """
     What a policy answers to let a client in, and to say more about it.
 
-    :param headers: for the upstream, in place of what the client sent under these names.
-        A policy that may set a header names it in `IAccessPolicy` ``headers``.
+    :param headers: for the upstream, sent as UTF-8, in place of what the client sent under
+        these names.  A policy that may set a header names it in `IAccessPolicy` ``headers``.
     :param tags: of the session, for who publishes to it: ``user:42``.
     :param expires_at: when the session has to end, in seconds since the epoch; it is closed
         with 1008 then.  None: never.
@@ -276,8 +278,9 @@ class IAccessPolicy(Interface):
 
     wsrelay makes one for each line of a route's ``policies``.  They are asked one after the
     other, in that order, about each websocket handshake and each plain request, before an
-    upstream is; the first that denies decides.  It may have an attribute ``headers``, the
-    names of request headers that it can set: clients cannot send these upstream.
+    upstream is; the first that denies decides.  A policy may have an attribute
+    ``headers``, the names of request headers that it can set: clients cannot send these
+    upstream; and a method ``stop``, called when it is not asked any more.
     """
 
     def admit(request: IHandshake) -> Admit | Deny | Deferred[Admit | Deny | None] | None:

@@ -184,6 +184,8 @@ class RelayService(MultiService):
         for connection in list(self.relay.connections):
             if not connection.is_answered:  # a reset would take the answer away
                 connection.abort()
+        for policies in self.relay.policies.values():
+            policies.stop()
         self.access_log.close()
         return result
 

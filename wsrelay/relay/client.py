@@ -68,6 +68,7 @@ class ClientConnection(Connection):
         self.receive = self._receive_head
         self.lost = self._lost_early
         self.left = nobody
+        self.leave = nobody  # lets go of what the guards count it by
         self.facts: Facts | None = None  # once the request is read
         self.started_at = relay.reactor.seconds()
         self.is_answered = False  # with a refusal; what is left is to be polite
@@ -104,7 +105,13 @@ class ClientConnection(Connection):
         self.relay.connections.discard(self)
         self.relay.exchanges.left(self)
         self._stop_timer()
+        self.give_back()
         super().connectionLost(reason)
+
+    def give_back(self) -> None:
+        """Count no more by the route's guards; any number of times."""
+        leave, self.leave = self.leave, nobody
+        leave()
 
     def take_early(self) -> bytes:
         """Return what the client sent behind its request, once; a session takes over."""
@@ -127,8 +134,10 @@ class ClientConnection(Connection):
         """Whether another request may follow the answer to this one."""
         return self.option != CLOSE
 
-    def answer(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Answer with the relay's own words."""
+    def answer(
+        self, status: int, reason: str | bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Answer with the relay's own words, or a policy's."""
         if self.relay.is_draining:
             self.option = CLOSE
         headers = ((b"Date", http_date(time.time())), *headers)  # RFC 9110 section 6.6.1
@@ -152,6 +161,7 @@ class ClientConnection(Connection):
             self.end(CLIENT_PATIENCE)
             return
         self.left = nobody
+        self.give_back()
         self.facts = None
         self.option = CLOSE
         self.is_head = False
@@ -184,6 +194,7 @@ class ClientConnection(Connection):
         self.is_idle = False
         self.receive = discard
         self.left = nobody
+        self.give_back()
         self._timer = self.relay.reactor.callLater(linger, self.abort)
         if not self.has_all:
             self.relay.exchanges.leaves(self)  # a relay that stops waits for it

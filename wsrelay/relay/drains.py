@@ -67,6 +67,8 @@ class Drains:
         for search in sorted(relay.searches, key=lambda each: not each.is_waiting):
             if search.upgrades or search.is_waiting:
                 search.refuse(503, "The relay is stopping; connect again.", "draining")
+        for admission in list(relay.admissions):
+            admission.refuse(503, "The relay is stopping; connect again.", "draining")
         relay.close_idle()
         relay.exchanges.drain(relay.config.drain_timeout)
         terms = self._terms("relay", STOPPING, "drain")

@@ -19,6 +19,13 @@ REFUSALS: Final = {
     "too-slow",
     "no-route",
     "plain-http",
+    "address",
+    "origin",
+    "too-many-handshakes",
+    "too-many-connections",
+    "full",
+    "policy",
+    "policy-failed",
     "no-upstream",
     "queue-full",
     "queue-timeout",
@@ -66,10 +73,14 @@ class Facts:
     refusal: str = ""
     """The relay's reason to refuse the client, a word of `REFUSALS`; empty if it did not."""
     phases: dict[str, float] = field(factory=dict)
-    """Seconds: ``request`` until it was read, in the ``queue``, to ``connect``, for the
-    ``answer``; those that there were."""
+    """Seconds: ``request`` until it was read, for the ``policies``, in the ``queue``, to
+    ``connect``, for the ``answer``; those that there were."""
     method: str = ""
     """Of a plain request; empty for a websocket handshake."""
+    tags: frozenset[str] = frozenset()
+    """What policies and filters call it by."""
+    expires_at: float | None = None
+    """When the session has to end, in seconds since the epoch; None: never."""
 
 
 @frozen

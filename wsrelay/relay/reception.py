@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import define, evolve
+
 from wsrelay.config.model import RouteConfig
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.local import LocalAnswer
+from wsrelay.relay.admission import Admission, Policies
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import who_is
@@ -44,10 +47,8 @@ def receive(relay: Relay, client: ClientConnection, request: Request) -> None:
     elif offer is None and not route.http:
         reason = "Only websocket handshakes are answered here; connect with a websocket."
         _refuse(relay, client, 426, reason)
-    elif not route.pool:
-        LocalAnswer(relay, client, request, route, facts).begin()
     else:
-        _search(relay, client, request, offer, route, forwarded, facts)
+        Reception(relay, client, request, offer, route, facts, forwarded).begin(address)
 
 
 def _refuse(
@@ -57,38 +58,79 @@ def _refuse(
     client.answer(status, reason, RETRY_AFTER if status == 503 else ())
 
 
-def _search(
-    relay: Relay,
-    client: ClientConnection,
-    request: Request,
-    offer: Offer | None,
-    route: RouteConfig,
-    forwarded: Forwarded,
-    facts: Facts,
-) -> None:
-    """Let an upstream of the route's pool answer."""
-    handshake = Handshake(
-        request.path,
-        request.query,
-        request.headers,
-        (forwarded.real_ip or b"").decode(),
-        request.host,
-        route.name,
-        () if offer is None else offer.subprotocols,
-        request.method,
-        offer is not None,
-    )
-    pool = relay.pools[route.pool]
-    about = (relay, client, request, route, pool, handshake, facts, forwarded)
-    search: Search
-    if offer is not None:
-        search = opening = Opening(*about, offer)
-        relay.openings.add(opening)
-    else:
-        search = exchange = Exchange(*about)
-        relay.exchanges.add(exchange)
-    client.left = search.client_left
-    search.begin()
+@define(eq=False)
+class Reception:
+    """A request that a route takes: let in or not, then answered."""
+
+    relay: Relay
+    client: ClientConnection
+    request: Request
+    offer: Offer | None  # None: it is no websocket handshake
+    route: RouteConfig
+    facts: Facts
+    forwarded: Forwarded
+
+    def begin(self, address: str) -> None:
+        """Ask the route's guards and policies, which it may have, and go on."""
+        relay, client, name = self.relay, self.client, self.route.name
+        self.facts.phases["request"] = relay.reactor.seconds() - client.started_at
+        if name in relay.policies:
+            self._ask(relay.policies[name])
+        else:
+            self._answer(self.forwarded)
+
+    def _ask(self, policies: Policies) -> None:
+        def admitted(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+            self._answer(evolve(self.forwarded, more=headers, unclaimed=policies.headers))
+
+        Admission(
+            self.relay,
+            self.client,
+            self.route,
+            policies,
+            self._handshake(self.forwarded),
+            self.facts,
+            admitted,
+        ).begin()
+
+    def _answer(self, forwarded: Forwarded) -> None:
+        if not self.route.pool:
+            LocalAnswer(self.relay, self.client, self.request, self.route, self.facts).begin()
+        elif self.route.pool in self.relay.pools:
+            self._search(forwarded)
+        else:  # a reload, while the policies were asked
+            reason = "The relay has changed; connect again."
+            _refuse(self.relay, self.client, 503, reason, "no-upstream")
+
+    def _search(self, forwarded: Forwarded) -> None:
+        """Let an upstream of the route's pool answer."""
+        relay, client, route = self.relay, self.client, self.route
+        handshake = self._handshake(forwarded)
+        pool = relay.pools[route.pool]
+        about = (relay, client, self.request, route, pool, handshake, self.facts, forwarded)
+        search: Search
+        if self.offer is not None:
+            search = opening = Opening(*about, self.offer)
+            relay.openings.add(opening)
+        else:
+            search = exchange = Exchange(*about)
+            relay.exchanges.add(exchange)
+        client.left = search.client_left
+        search.begin()
+
+    def _handshake(self, forwarded: Forwarded) -> Handshake:
+        request, offer = self.request, self.offer
+        return Handshake(
+            request.path,
+            request.query,
+            request.headers,
+            (forwarded.real_ip or b"").decode(),
+            request.host,
+            self.route.name,
+            () if offer is None else offer.subprotocols,
+            request.method,
+            offer is not None,
+        )
 
 
 def _facts(

@@ -18,6 +18,7 @@ from wsrelay.plugins import make_balancer
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import MemberChanges, Pool
 from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.admission import Policies, make_policies
 from wsrelay.relay.dialer import Dialer
 from wsrelay.relay.relay import Relay, routes_for
 
@@ -78,6 +79,7 @@ class Prepared:
     config: RelayConfig
     added: list[tuple[Pool, Mapping[Upstream, Dialer]]]
     kept: list[_PoolChange]
+    policies: dict[str, Policies]  # by route
 
     def apply(self) -> list[str]:
         """Put it in place; return what changed, a sentence each."""
@@ -110,6 +112,10 @@ class Prepared:
         held = {each.listener for each in (*self.relay.connections, *self.relay.arriving)}
         for listener in held.union(self.relay.listeners.values()):
             listener.routes = routes_for(listener.config.name, self.config)
+        old, self.relay.policies = self.relay.policies, self.policies
+        for name in old:
+            if old[name] is not self.policies.get(name):
+                old[name].stop()
 
     def _remove_pools(self) -> list[str]:
         names = {each.name for each in self.config.pools}
@@ -134,7 +140,7 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
 
     :raises ValueError: a balancer or a TLS file cannot be used; nothing has changed.
     """
-    prepared = Prepared(relay, config, [], [])
+    prepared = Prepared(relay, config, [], [], _policies(relay, config))
     for each in config.pools:
         pool = relay.pools.get(each.name)
         if pool is None:
@@ -143,6 +149,19 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
         else:
             prepared.kept.append(_prepare_kept(relay, pool, each))
     return prepared
+
+
+def _policies(relay: Relay, config: RelayConfig) -> dict[str, Policies]:
+    """Return the policies of all routes: those that have not changed, and new ones."""
+    before = {each.name: each.policies for each in relay.config.routes}
+    policies = {}
+    for route in config.routes:
+        made = relay.policies.get(route.name)
+        if before.get(route.name) != route.policies:
+            made = make_policies(route.policies, relay.reactor)
+        if made is not None:
+            policies[route.name] = made
+    return policies
 
 
 def _prepare_kept(relay: Relay, pool: Pool, config: PoolConfig) -> _PoolChange:

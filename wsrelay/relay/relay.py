@@ -18,6 +18,7 @@ from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
+from wsrelay.relay.admission import Admission, Policies, make_policies
 from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.drains import Drains
@@ -73,6 +74,9 @@ class Relay:
     listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
     arriving: set[Arriving] = field(factory=set, init=False)
+    policies: dict[str, Policies] = field(factory=dict, init=False)
+    """Those of the routes that have any, by the routes' names."""
+    admissions: set[Admission] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
     exchanges: Exchanges = field(init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)
@@ -84,6 +88,9 @@ class Relay:
         self.rounds = Rounds(self.reactor)
         self.drains = Drains(self)
         self.exchanges = Exchanges(self.reactor)
+        for route in self.config.routes:
+            if policies := make_policies(route.policies, self.reactor):
+                self.policies[route.name] = policies
         for config in self.config.pools:
             pool = make_pool(config, self.reactor)
             self.add_pool(pool, self.make_dialers(config, pool.upstreams))

@@ -88,7 +88,6 @@ class Search:
 
     def begin(self) -> None:
         """Ask the balancer, unless others have waited longer; called once."""
-        self.facts.phases["request"] = self.relay.reactor.seconds() - self.client.started_at
         self._guarded(self._queue_up if self._turn.is_behind else self._choose)
 
     def client_left(self) -> None:

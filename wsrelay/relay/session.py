@@ -16,6 +16,7 @@ The rules of the end, in one place:
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -38,6 +39,9 @@ log = Logger()
 ANSWER_SHARE: Final = 0.8
 """Part of ``close_timeout`` that a peer may take to answer a forwarded close frame; the
 rest is for answering the one that is waiting."""
+
+EXPIRY_LOOK: Final = 60.0
+"""Longest time, in seconds, between two looks at the clock that permissions expire by."""
 
 
 @define(eq=False)
@@ -78,6 +82,7 @@ class Session:
     _halves: dict[Side, _Half] = field(init=False)
     _ping_timer: IDelayedCall | None = field(default=None, init=False)  # for the first ones
     _idle_timer: IDelayedCall | None = field(default=None, init=False)
+    _expiry_timer: IDelayedCall | None = field(default=None, init=False)
     _close_timer: IDelayedCall | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
 
@@ -110,6 +115,8 @@ class Session:
         if self.route.idle_timeout is not None:
             self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
         self.pump.start(head, from_client, from_upstream)
+        if self.facts.expires_at is not None and self.cause is None:
+            self._check_expiry(self.facts.expires_at)
 
     # told by the pump
 
@@ -253,6 +260,17 @@ class Session:
             self._idle_timer = None
             self.close(self.route.idle_close_code, "idle", "idle")
 
+    def _check_expiry(self, expires_at: float) -> None:
+        """Close when what let the client in has expired, by a clock that may be set meanwhile."""
+        left = expires_at - time.time()
+        if left > 0:
+            self._expiry_timer = self.reactor.callLater(
+                min(left, EXPIRY_LOOK), self._check_expiry, expires_at
+            )
+        else:
+            self._expiry_timer = None
+            self.close(close.POLICY_VIOLATION, "what let you in has expired", "expired")
+
     def _answer_time_over(self) -> None:
         """Answer a peer that waits for the other one's close frame."""
         self._close_timer = self.reactor.callLater(
@@ -278,6 +296,7 @@ class Session:
                 half.heart.stop()
         _cancel(self._ping_timer)
         _cancel(self._idle_timer)
+        _cancel(self._expiry_timer)
         self._close_timer = self.reactor.callLater(
             self.route.close_timeout * ANSWER_SHARE, self._answer_time_over
         )

@@ -83,6 +83,10 @@ class Forwarded:
     """X-SSL-Client-Verify: ``SUCCESS`` or ``NONE``; None: clients are not asked here."""
     client_subject: bytes | None = None
     """X-SSL-Client-S-DN: whose certificate it is; see `wsrelay.relay.subject`."""
+    more: tuple[tuple[bytes, bytes], ...] = ()
+    """What the route's policies say of the client."""
+    unclaimed: frozenset[bytes] = frozenset()
+    """Lower-case names of fields that policies may set, and nobody else."""
 
 
 def upstream_head(
@@ -111,9 +115,9 @@ def upstream_head(
         the relay's own included.
     :param remove_header: names of fields to leave out, the relay's own included.
     """
-    added = _forwarded_fields(forwarded, request_id)
+    added = [*_forwarded_fields(forwarded, request_id), *forwarded.more]
     own = {b"host": host, **(_UPGRADE if upgrades else _framing(request))}
-    dropped = _dropped(request.headers, _not_believed(forwarded))
+    dropped = _dropped(request.headers, _not_believed(forwarded)) | forwarded.unclaimed
     if request.version == "1.0":  # it knows nothing of either, RFC 9110 section 10.1.1
         dropped |= {b"expect"}
         if not request.host_header:
@@ -232,7 +236,7 @@ def _length_of(response: Response) -> dict[bytes, bytes]:
 
 def own_answer(
     status: int,
-    reason: str,
+    reason: str | bytes,
     headers: Sequence[tuple[bytes, bytes]] = (),
     connection: bytes = b"close",
     *,
@@ -241,17 +245,15 @@ def own_answer(
     """
     Return a whole answer of the relay's own.
 
-    :param reason: the body: a sentence with the cause and what to do.
-    :param headers: more of them.
+    :param reason: the body: a sentence with the cause and what to do, or any bytes.
+    :param headers: more of them; a Content-Type among them stands in the place of text's.
     :param connection: for Connection; empty: the field is not sent.
     :param to_head: it answers HEAD, so the body is left out.
     """
-    body = reason.encode() + b"\n"
-    fields = [
-        (b"Content-Type", b"text/plain; charset=utf-8"),
-        (b"Content-Length", b"%d" % len(body)),
-        *headers,
-    ]
+    body = reason if isinstance(reason, bytes) else reason.encode() + b"\n"
+    fields = [(b"Content-Length", b"%d" % len(body)), *headers]
+    if not any(name.lower() == b"content-type" for name, _ in headers):
+        fields.insert(0, (b"Content-Type", b"text/plain; charset=utf-8"))
     if status == HTTPStatus.UPGRADE_REQUIRED:
         fields.append((b"Upgrade", b"websocket"))
         connection = b"%b, Upgrade" % connection if connection else b"Upgrade"
