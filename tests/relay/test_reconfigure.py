@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.relay.support import FakeTransport
 from tests.relay.world import REQUEST, ROUTE, SWITCHING, UPSTREAMS, World, answer_in, close_code
@@ -21,8 +22,9 @@ from wsrelay.config.model import (
     StickyConfig,
     UpstreamConfig,
 )
+from wsrelay.interfaces import IAccessPolicy
 from wsrelay.pools.pool import Pool
-from wsrelay.relay import reconfigure
+from wsrelay.relay import admission, reconfigure
 from wsrelay.relay.reconfigure import prepare
 
 A, B, C, D = UPSTREAMS
@@ -43,6 +45,21 @@ class Listening:
         self.told.append([(each.name, each.weight) for each in upstreams])
 
 
+@implementer(IAccessPolicy)
+@define(eq=False)
+class Policy:
+    """A policy that lets everybody in, and counts."""
+
+    asked: int = 0
+    stopped: int = 0
+
+    def admit(self, request: Any) -> None:
+        self.asked += 1
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
 def everything(relay: Any) -> Any:
     """Return what a new configuration may change, with the very objects."""
     pools = {
@@ -55,7 +72,8 @@ def everything(relay: Any) -> Any:
         for each in pool.upstreams
     }
     routes = [(each, each.config, each.routes) for each in relay.listeners.values()]
-    return relay.config, pools, upstreams, dict(relay.dialers), routes, dict(relay.drains.running)
+    dialers, policies = dict(relay.dialers), dict(relay.policies)
+    return relay.config, pools, upstreams, dialers, policies, routes, dict(relay.drains.running)
 
 
 class ReconfigureTests(SynchronousTestCase):
@@ -420,6 +438,49 @@ class ReconfigureTests(SynchronousTestCase):
         lines = self.apply(self.with_pool(upstreams=(B, A)))
         self.assertEqual(lines, ["pool pool: upstreams are in another order"])
         self.assertEqual(told.told, [[("b", 1), ("a", 1)]])
+
+    # policies
+
+    def make_policies(self) -> dict[PluginCall, Policy]:
+        """Let policies be made, one for each call; returns them as they come."""
+        made: dict[PluginCall, Policy] = {}
+
+        def make(call: PluginCall, reactor: Any) -> Any:
+            if call.name == "bad":
+                raise ValueError("no such policy as bad")
+            return made.setdefault(call, Policy())
+
+        self.patch(admission, "make_policy", make)
+        return made
+
+    def test_new_policies_are_asked_and_old_ones_are_stopped(self) -> None:
+        made = self.make_policies()
+        one, two = PluginCall("one"), PluginCall("two")
+        lines = self.apply(self.with_routes(evolve(ROUTE, policies=(one,))))
+        self.assertEqual(lines, ["route chat: policies changed"])
+        self.world.ask()
+        self.apply(self.with_routes(evolve(ROUTE, policies=(two,))))
+        self.world.ask()
+        self.assertEqual((made[one].asked, made[one].stopped), (1, 1))
+        self.assertEqual((made[two].asked, made[two].stopped), (1, 0))
+        self.apply(self.with_routes(ROUTE))
+        self.world.ask()
+        self.assertEqual((made[two].asked, made[two].stopped), (1, 1))
+        self.assertEqual(self.relay.policies, {})
+
+    def test_policies_that_stay_keep_what_they_know(self) -> None:
+        made = self.make_policies()
+        one = PluginCall("one")
+        self.apply(self.with_routes(evolve(ROUTE, policies=(one,))))
+        before = self.relay.policies["chat"]
+        self.apply(self.with_routes(evolve(ROUTE, policies=(one,), retries=5)))
+        self.assertIs(self.relay.policies["chat"], before)
+        self.assertEqual(made[one].stopped, 0)
+
+    def test_a_bad_policy_changes_nothing(self) -> None:
+        self.make_policies()
+        route = evolve(ROUTE, policies=(PluginCall("one"), PluginCall("bad")))
+        self.check_refused(self.with_routes(route), "no such policy as bad")
 
     def listen(self) -> Listening:
         balancer: Any = Listening()
