@@ -123,6 +123,7 @@ def test_each_phase_that_there_was_is_timed_and_the_whole_if_an_upstream_was_ask
     metrics.refused(facts(status=502, attempts=2, handshake_ms=250.0), "")
     assert {phase: seen(metrics.handshake_seconds[phase]) for phase in PHASES} == {
         "request": (1, 0.5),
+        "policies": (0, 0.0),
         "queue": (1, 3.0),
         "connect": (1, 0.25),
         "answer": (1, 1.0),
@@ -159,6 +160,7 @@ def test_a_plain_request_is_timed_to_the_end_of_its_answer() -> None:
     metrics.refused(facts(**plain, attempts=2), "")
     assert {phase: seen(metrics.http_request_seconds[phase]) for phase in PHASES} == {
         "request": (1, 0.5),
+        "policies": (0, 0.0),
         "queue": (1, 3.0),
         "connect": (1, 0.25),
         "answer": (1, 1.0),

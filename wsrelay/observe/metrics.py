@@ -35,7 +35,7 @@ SESSION_BUCKETS: Final = (
 )
 """Seconds: from a page that is left at once to a device that stays for a week."""
 
-PHASES: Final = ("request", "queue", "connect", "answer", "total")
+PHASES: Final = ("request", "policies", "queue", "connect", "answer", "total")
 """Parts of a handshake, or of a plain request; see `Facts.phases`."""
 
 PRIVATE_CODES: Final = 50
