@@ -7,16 +7,25 @@ Becomes a relay, after it has prepared what a relay may find: run with a Python 
 
 ``launch.py former PATH -- COMMAND``
     leaves what a relay with the same process id leaves at *PATH* when it is killed.
+
+``launch.py restricted -- COMMAND``
+    gives up what examples/systemd/wsrelay.service takes away: every capability but the one for
+    low ports, new privileges, and memory that is written and run.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import socket
 import sys
 
 FIRST = 3
 MODE = 0o640
+BIND_SERVICE = 10  # capability(7)
+CAPABILITIES = 64
+DROP, NO_NEW_PRIVILEGES, NO_WRITE_EXECUTE = 24, 38, 65  # prctl(2)
 
 
 def make(address: str) -> socket.socket:
@@ -50,8 +59,21 @@ def leave(path: str) -> None:
     os.symlink(str(os.getpid()), f"{path}.lock")
 
 
+def give_up() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        for number in range(CAPABILITIES):
+            if number != BIND_SERVICE:
+                libc.prctl(DROP, number, 0, 0, 0)  # fails for those that the kernel has not
+    for what in (NO_NEW_PRIVILEGES, NO_WRITE_EXECUTE):
+        if libc.prctl(what, 1, 0, 0, 0) != 0:
+            code = ctypes.get_errno()
+            if (what, code) != (NO_WRITE_EXECUTE, errno.EINVAL):  # Linux before 6.3
+                raise OSError(code, os.strerror(code))
+
+
 if __name__ == "__main__":
     split = sys.argv.index("--")
     what, *arguments = sys.argv[1:split]
-    {"systemd": pass_on, "former": leave}[what](*arguments)
+    {"systemd": pass_on, "former": leave, "restricted": give_up}[what](*arguments)
     os.execv(sys.argv[split + 1], sys.argv[split + 1 :])
