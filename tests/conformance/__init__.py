@@ -1,0 +1,1 @@
+"""The Autobahn Testsuite through a relay and without one: ``make conformance``."""
