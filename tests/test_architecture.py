@@ -23,6 +23,7 @@ PURE = [
     "wsrelay.wire",
     "wsrelay.config",
     "wsrelay.balancers",
+    "wsrelay.guards",
     "wsrelay.pools.pool",
     "wsrelay.health.verdict",
     "wsrelay.http.files",

@@ -13,7 +13,7 @@ from ipaddress import (
 )
 from typing import Final, Literal
 
-__all__ = ["UNIX", "client_address", "is_trusted", "request_id"]
+__all__ = ["UNIX", "client_address", "is_trusted", "parse_address", "request_id"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -51,7 +51,7 @@ def client_address(
         return "", None
     if peer is not None and not trusted and ":" not in peer:
         return peer, peer.encode("ascii")  # nothing to decide, and written as it should be
-    address = None if peer is None else _peer_address(peer)
+    address = None if peer is None else parse_address(peer)
     written = "" if address is None else str(address)
     if address is not None and not _is_in(address, trusted):
         return written, written.encode("ascii")
@@ -70,7 +70,7 @@ def is_trusted(peer: str | None, trusted: Trusted) -> bool:
     """Return whether *peer* is one of those who are *trusted*; None is on a unix socket."""
     if peer is None:
         return UNIX in trusted
-    return bool(trusted) and _is_in(_peer_address(peer), trusted)
+    return bool(trusted) and _is_in(parse_address(peer), trusted)
 
 
 def request_id(value: str, new: str) -> str:
@@ -83,9 +83,14 @@ def request_id(value: str, new: str) -> str:
     return value if value and _REQUEST_ID.fullmatch(value) else new
 
 
-def _peer_address(peer: str) -> Address:
+def parse_address(text: str) -> Address:
+    """
+    Parse a peer's address; IPv4 that is mapped into IPv6 becomes IPv4.
+
+    :raises ValueError: it is none.
+    """
     # The zone of a link-local address means nothing to anybody else.
-    return _unmapped(ip_address(peer.partition("%")[0]))
+    return _unmapped(ip_address(text.partition("%")[0]))
 
 
 def _element_address(element: str) -> Address | None:
