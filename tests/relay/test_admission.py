@@ -266,18 +266,28 @@ def test_a_denied_request_leaves_the_connection_to_the_next_one() -> None:
     assert len(world.dials) == 1
 
 
-def test_who_is_counted_by_guards_is_given_back_once() -> None:
-    """At the latest when its connection ends, be that the session's."""
+def test_who_is_counted_by_guards_is_given_back_once_when_its_session_has_ended() -> None:
     left: list[str] = []
     world = world_with(Says())
     client, _upstream = world.establish()
     (connection,) = world.relay.connections
     connection.leave = lambda: left.append("session")
-    assert left == []
     world.reset(client)
-    assert left == ["session"]
+    assert left == []  # the upstream has not gone yet
     world.leave_all()
     assert left == ["session"]
+    world.assert_clean()
+
+
+def test_who_is_counted_by_guards_is_given_back_when_it_leaves_before_that() -> None:
+    left: list[str] = []
+    world = world_with(Says())
+    client = world.ask()
+    (connection,) = world.relay.connections
+    connection.leave = lambda: left.append("handshake")
+    world.reset(client)
+    assert left == ["handshake"]
+    world.assert_clean()
 
 
 def test_policies_are_stopped() -> None:

@@ -105,7 +105,6 @@ class ClientConnection(Connection):
         self.relay.connections.discard(self)
         self.relay.exchanges.left(self)
         self._stop_timer()
-        self.give_back()
         super().connectionLost(reason)
 
     def give_back(self) -> None:
@@ -320,6 +319,7 @@ class ClientConnection(Connection):
             self.relay.refused_early(self, 400, f"TLS failed: {_tls_words(reason.value)}.")
         left, self.left = self.left, nobody
         left()
+        self.give_back()
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -13,6 +13,7 @@ from wsrelay.relay.admission import Admission, Policies
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import who_is
+from wsrelay.relay.guards import Guards
 from wsrelay.relay.handshake import Handshake
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.search import RETRY_AFTER, Search
@@ -74,10 +75,24 @@ class Reception:
         """Ask the route's guards and policies, which it may have, and go on."""
         relay, client, name = self.relay, self.client, self.route.name
         self.facts.phases["request"] = relay.reactor.seconds() - client.started_at
+        guards = relay.guards.of(name)
+        if guards is not None and not self._passes(guards, address):
+            return
         if name in relay.policies:
             self._ask(relay.policies[name])
         else:
             self._answer(self.forwarded)
+
+    def _passes(self, guards: Guards, address: str) -> bool:
+        """Ask the guards; a handshake that passes counts until it or its client is gone."""
+        client, host, is_websocket = self.client, self.forwarded.host, self.offer is not None
+        refusal = guards.objection(self.request, address, host or b"", is_websocket=is_websocket)
+        if refusal is not None:
+            self.relay.refused_early(client, refusal.status, refusal.reason, refusal.refusal)
+            client.answer(refusal.status, refusal.reason, refusal.headers)
+        elif is_websocket and (place := guards.begin(address)) is not None:
+            client.leave = place.release
+        return refusal is None
 
     def _ask(self, policies: Policies) -> None:
         def admitted(headers: tuple[tuple[bytes, bytes], ...]) -> None:

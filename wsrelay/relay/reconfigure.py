@@ -112,6 +112,7 @@ class Prepared:
         held = {each.listener for each in (*self.relay.connections, *self.relay.arriving)}
         for listener in held.union(self.relay.listeners.values()):
             listener.routes = routes_for(listener.config.name, self.config)
+        self.relay.guards.follow(self.config.routes)
         old, self.relay.policies = self.relay.policies, self.policies
         for name in old:
             if old[name] is not self.policies.get(name):

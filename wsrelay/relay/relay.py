@@ -24,6 +24,7 @@ from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
+from wsrelay.relay.guards import GuardBook
 from wsrelay.relay.listener import Listener
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
@@ -74,6 +75,7 @@ class Relay:
     listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
     arriving: set[Arriving] = field(factory=set, init=False)
+    guards: GuardBook = field(init=False)
     policies: dict[str, Policies] = field(factory=dict, init=False)
     """Those of the routes that have any, by the routes' names."""
     admissions: set[Admission] = field(factory=set, init=False)
@@ -88,6 +90,7 @@ class Relay:
         self.rounds = Rounds(self.reactor)
         self.drains = Drains(self)
         self.exchanges = Exchanges(self.reactor)
+        self.guards = GuardBook(self.config.routes, self.reactor.seconds)
         for route in self.config.routes:
             if policies := make_policies(route.policies, self.reactor):
                 self.policies[route.name] = policies
@@ -221,6 +224,7 @@ class Relay:
         def ended(session: Session) -> None:
             del self.sessions[session.id]
             lease.release()
+            client.give_back()
             try:
                 self.observer.session_ended(facts, session)
             finally:
