@@ -26,6 +26,7 @@ __all__ = [
     "LEARNS",
     "UP",
     "Admit",
+    "CannotTell",
     "Close",
     "Deny",
     "Drop",
@@ -272,6 +273,14 @@ def Expires(at: float) -> Admit:  # noqa: N802  it stands beside Admit and Deny
     return Admit(expires_at=at)
 
 
+class CannotTell(Exception):  # noqa: N818  it stands beside Admit and Deny
+    """
+    What a policy raises when what it depends on fails: a server that it asks, say.
+
+    The client is answered with 500.  The text, a clause without a full stop, goes to the log.
+    """
+
+
 class IAccessPolicy(Interface):
     """
     Decides who may come in.
@@ -291,7 +300,7 @@ class IAccessPolicy(Interface):
             Deferred of these, which is cancelled when the client leaves or the route's
             ``policy_timeout`` is over; then the client gets 504.
         :raises Exception: anything raised, and anything else returned, is logged and this
-            one client is answered with 500.
+            one client is answered with 500; with its traceback unless it is `CannotTell`.
         """
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface import implementer
 
 from tests.relay.support import FakeTransport
 from tests.relay.world import REQUEST, ROUTE, SWITCHING, World, answer_in, close_code
 from wsrelay.config.model import RouteConfig
-from wsrelay.interfaces import Admit, Deny, Expires, IAccessPolicy, IHandshake
+from wsrelay.interfaces import Admit, CannotTell, Deny, Expires, IAccessPolicy, IHandshake
 from wsrelay.relay.admission import Policies
 
 GET = b"GET /page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
@@ -295,3 +296,16 @@ def test_policies_are_stopped() -> None:
     named = (("a", policies[0]), ("b", policies[1]))
     Policies(named).stop()
     assert [each.stopped for each in policies] == [1, 1]
+
+
+def test_a_policy_that_cannot_tell_says_so_in_one_line_of_the_log() -> None:
+    world = world_with(Says(raises(CannotTell("http://auth.test/ answered 302"))))
+    with capturedLogs() as events:
+        client = world.ask()
+        check_refused(world, client, 500, "policy-failed")
+    [event] = [event for event in events if event["log_level"] >= LogLevel.warn]
+    assert "log_failure" not in event
+    assert event["log_level"] is LogLevel.warn
+    assert formatEvent(event).endswith(
+        ": policy policy-0 of route chat: http://auth.test/ answered 302"
+    )

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from wsrelay.config.model import PluginCall, RouteConfig
-from wsrelay.interfaces import Admit, Deny, IAccessPolicy
+from wsrelay.interfaces import Admit, CannotTell, Deny, IAccessPolicy
 from wsrelay.log import Logger
 from wsrelay.plugins import make_policy
 from wsrelay.relay.facts import Facts
@@ -205,13 +205,24 @@ class Admission:
             if not failure.check(CancelledError):
                 log.debug("policy {policy} failed when it was late", policy=self._name)
             return
-        log.failure(
-            "session {id}: policy {policy} of route {route} failed",
-            failure,
-            id=self.client.id,
-            policy=self._name,
-            route=self.route.name,
-        )
+        who, route = self.client.id, self.route.name
+        if failure.check(CannotTell):
+            why = failure.getErrorMessage()
+            log.warn(
+                "session {id}: policy {policy} of route {route}: {why}",
+                id=who,
+                policy=self._name,
+                route=route,
+                why=why,
+            )
+        else:
+            log.failure(
+                "session {id}: policy {policy} of route {route} failed",
+                failure,
+                id=who,
+                policy=self._name,
+                route=route,
+            )
         reason = "Whether you may connect could not be found out; the relay's log says why."
         self.refuse(500, reason, "policy-failed", (), f"{self._name} failed")
 
