@@ -141,11 +141,24 @@ class DiscoveryPlugin(_ClassPlugin):
 @implementer(IPlugin, IAccessPolicyPlugin)
 @frozen(eq=False)
 class PolicyPlugin(_ClassPlugin):
-    """A policy that is a class, called as that of a `BalancerPlugin`, the reactor first."""
+    """
+    A policy that is a class, called as that of a `BalancerPlugin`, the reactor first.
+
+    :param needs: what pip installs, if the class imports what not everybody has.
+    """
+
+    needs: str = ""
 
     def create(self, options: Mapping[str, str], reactor: object) -> IAccessPolicy:
         """Make one."""
-        return cast(IAccessPolicy, namedAny(self.path)(reactor, **options))
+        try:
+            policy = namedAny(self.path)
+        except ImportError as error:
+            if not self.needs:
+                raise
+            what = f"policy {self.name!r} needs more than is installed ({error})"
+            raise ValueError(f"{what}; run: pip install '{self.needs}'") from error
+        return cast(IAccessPolicy, policy(reactor, **options))
 
 
 @implementer(IPlugin, IMessageFilterPlugin)

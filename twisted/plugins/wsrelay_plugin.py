@@ -1,8 +1,8 @@
-"""What wsrelay adds to twistd, and the balancers and discoveries that it ships."""
+"""What wsrelay adds to twistd: the balancers, discoveries and policies that it ships."""
 
 from twisted.application.service import ServiceMaker
 
-from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin, TimedBalancerPlugin
+from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin, PolicyPlugin, TimedBalancerPlugin
 
 wsrelay = ServiceMaker(
     "wsrelay", "wsrelay.tap", "A websocket-aware reverse proxy and load balancer.", "wsrelay"
@@ -69,5 +69,20 @@ watched_file = DiscoveryPlugin(
     {
         "path": "file with one upstream a line, as in upstreams; no default",
         "every": "time between two looks at it (1s)",
+    },
+)
+
+asking_another = PolicyPlugin(
+    "http-auth",
+    "wsrelay.policies.http_auth.HttpAuth",
+    {
+        "url": "http:// or https:// URL that is asked about each client; no default",
+        "ca_file": "PEM file of the authorities for an https:// URL (the system's)",
+        "timeout": "for an answer; less than the route's policy_timeout (4s)",
+        "pass": "headers of the answer that go upstream, separated by commas (none)",
+        "tag": "header of the answer whose values, separated by commas, tag the session (none)",
+        "cache": "how long at most an answer that lets a client in is used again, or off (5s)",
+        "cache_key": "what such an answer depends on: ip, method, host, path, query, header:NAME, "
+        "cookie:NAME, separated by commas (all that is sent)",
     },
 )

@@ -1,0 +1,79 @@
+"""What a client brings with it to be let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from wsrelay.interfaces import IHandshake
+from wsrelay.policies.options import quotable
+
+__all__ = ["Ambiguous", "Finder", "authorization", "cookie", "finder", "query_value"]
+
+Finder = Callable[[IHandshake], str | None]
+"""Finds something in a request; None if it is not there."""
+
+
+class Ambiguous(Exception):  # noqa: N818  it is the request that is
+    """The same thing is there twice: whoever looks next might take the other one."""
+
+
+def authorization(scheme: str, request: IHandshake) -> str | None:
+    """
+    Return what stands behind *scheme*, in lower case, in Authorization; None: nothing.
+
+    :raises Ambiguous: there are several Authorization fields.
+    """
+    values = request.headers.get_all("authorization")
+    if len(values) > 1:
+        raise Ambiguous("Authorization was sent more than once.")
+    word, _, rest = values[0].partition(" ") if values else ("", "", "")
+    return rest.strip(" ") if word.lower() == scheme else None
+
+
+def cookie(name: str, request: IHandshake) -> str | None:
+    """Return the first cookie called *name*."""
+    return request.cookies.get(name) or None
+
+
+def query_value(name: str, request: IHandshake) -> str | None:
+    """
+    Return the value of *name* in the query, as it was sent.
+
+    :raises Ambiguous: there are several.
+    """
+    start = f"{name}="
+    found = [each for each in request.query.split("&") if each.startswith(start)]
+    if len(found) > 1:
+        raise Ambiguous(f"{name} is in the query more than once.")
+    return found[0].removeprefix(start) or None if found else None
+
+
+def _header(name: str, request: IHandshake) -> str | None:
+    return ", ".join(request.headers.get_all(name)) or None
+
+
+_PLAIN: Final[dict[str, Finder]] = {
+    "ip": lambda request: request.client_address,
+    "method": lambda request: request.method,
+    "host": lambda request: request.host,
+    "path": lambda request: request.path,
+    "query": lambda request: request.query,
+}
+_NAMED: Final[dict[str, Callable[[str, IHandshake], str | None]]] = {
+    "header": _header,
+    "cookie": cookie,
+}
+
+
+def finder(text: str) -> Finder:
+    """Parse what to look for: ``ip``, ``path``, …, ``header:NAME`` or ``cookie:NAME``."""
+    kind, _, name = text.partition(":")
+    if text in _PLAIN:
+        return _PLAIN[text]
+    if kind in _NAMED and name:
+        return partial(_NAMED[kind], quotable(name))
+    raise ValueError(
+        f"'{text}' is unknown; expected {', '.join(_PLAIN)}, header:NAME or cookie:NAME"
+    )
