@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.defer import TimeoutError as NoAnswerError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseDone
@@ -92,7 +92,7 @@ class Asker:
         its connection.
         """
         asked: Deferred[Any] = self._turns.run(self._send, list(fields))
-        asked.addTimeout(self._timeout, self._reactor)
+        asked.addTimeout(self._timeout, self._reactor, self._give_up)
         asked.addErrback(self._explain)
         return asked
 
@@ -112,12 +112,19 @@ class Asker:
         response.deliverBody(_Body(response, self._most, done))
         return done.addCallback(lambda body: Answer(response.code, response.headers, body))
 
+    def _give_up(self, _result: object, seconds: float) -> Failure:
+        return Failure(CannotTell(f"{self._url.name} did not answer in {seconds:g}s"))
+
     def _explain(self, failure: Failure) -> Failure:
         """Put what kept an answer away into an operator's words."""
-        if failure.check(CancelledError):
+        error: Any = failure.value
+        reasons = getattr(error, "reasons", None)
+        if reasons:  # ResponseNeverReceived and its like, also of what was cancelled
+            return self._explain(reasons[0])
+        if isinstance(error, CannotTell):
             return failure
-        if failure.check(NoAnswerError):
-            return Failure(CannotTell(f"{self._url.name} did not answer in {self._timeout:g}s"))
+        if isinstance(error, CancelledError | ConnectingCancelledError):
+            return Failure(CancelledError())
         return Failure(CannotTell(f"{self._url.name} could not be asked: {_words(failure)}"))
 
 
@@ -178,10 +185,7 @@ class _Trust:
 
 def _words(failure: Failure) -> str:
     """Say why there is no answer, in few words."""
-    error: Any = failure.value
-    reasons = getattr(error, "reasons", None)
-    if reasons:  # ResponseNeverReceived and its like
-        return _words(reasons[0])
+    error = failure.value
     if isinstance(error, BadCertificate):
         return str(error).partition(";")[0]
     if isinstance(error, TLSError) and "certificate verify failed" in str(error):
