@@ -86,3 +86,14 @@ asking_another = PolicyPlugin(
         "cookie:NAME, separated by commas (all that is sent)",
     },
 )
+users_of_a_file = PolicyPlugin(
+    "basic",
+    "wsrelay.policies.basic.Basic",
+    {
+        "file": "file of users and bcrypt hashes, as htpasswd -B writes it; no default",
+        "realm": "what a browser says the password is for (wsrelay)",
+        "cache": "how long a password that was right is not checked again, or off (60s)",
+        "user_header": "header that tells upstreams the user's name: X-Remote-User (none)",
+    },
+    needs="wsrelay[basic]",
+)
