@@ -97,3 +97,27 @@ users_of_a_file = PolicyPlugin(
     },
     needs="wsrelay[basic]",
 )
+tokens = PolicyPlugin(
+    "jwt",
+    "wsrelay.policies.jwt.Jwt",
+    {
+        "from": "where the token is: header, cookie:NAME, query:NAME, subprotocol (the one behind "
+        "bearer), subprotocol:PREFIX; of several, separated by commas, the first counts (header)",
+        "secret_file": "file with the secret of HS256, HS384 or HS512",
+        "key_file": "PEM file with a public key or a certificate",
+        "jwks_file": "file with a JSON Web Key Set",
+        "jwks_url": "http:// or https:// URL of one; of these four there must be one",
+        "jwks_ttl": "how long what was fetched is good for (10m)",
+        "ca_file": "PEM file of the authorities for an https:// URL (the system's)",
+        "algorithms": "those that may be used, separated by commas (all that the keys are for)",
+        "issuer": "the iss that tokens must have, or several (any)",
+        "audience": "the aud of which tokens must have one (tokens with an aud are refused)",
+        "require": "claims that tokens must have, separated by commas, or off (exp)",
+        "leeway": "by how much clocks may differ (10s)",
+        "expire": "whether the session ends when the token does (yes)",
+        "claim_headers": "headers that tell upstreams of claims: X-User:sub,X-Roles:roles (none)",
+        "tags": "tags of the session that are made of claims: user:sub is user:42, say (none)",
+        "realm": "what WWW-Authenticate calls this place (wsrelay)",
+    },
+    needs="wsrelay[jwt]",
+)

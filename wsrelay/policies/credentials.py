@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from wsrelay.interfaces import IHandshake
 from wsrelay.policies.options import quotable
 
-__all__ = ["Ambiguous", "Finder", "authorization", "cookie", "finder", "query_value"]
+__all__ = [
+    "Ambiguous",
+    "Finder",
+    "authorization",
+    "cookie",
+    "finder",
+    "query_value",
+    "subprotocol_token",
+    "without_token",
+]
 
 Finder = Callable[[IHandshake], str | None]
 """Finds something in a request; None if it is not there."""
@@ -48,6 +58,45 @@ def query_value(name: str, request: IHandshake) -> str | None:
     if len(found) > 1:
         raise Ambiguous(f"{name} is in the query more than once.")
     return found[0].removeprefix(start) or None if found else None
+
+
+def without_token(prefix: str, offered: Sequence[str]) -> list[str]:
+    """Return the subprotocols that hold no token; see `subprotocol_token`."""
+    places = _places(prefix, offered)
+    return [each for index, each in enumerate(offered) if index not in places]
+
+
+def subprotocol_token(prefix: str, request: IHandshake) -> str | None:
+    """
+    Return the token among the offered subprotocols, where pages in browsers can put one.
+
+    :param prefix: what stands before it; empty: it is the one behind ``bearer``.  What has no
+        dot in it, as a token has, is in base64url.
+    :raises Ambiguous: there are several.
+    """
+    places = _places(prefix, request.subprotocols)
+    if len(places) > 1:
+        raise Ambiguous("More than one subprotocol is a token.")
+    if not places:
+        return None
+    text = request.subprotocols[places[0]].removeprefix(prefix)
+    return text if "." in text else _from_base64(text)
+
+
+def _places(prefix: str, offered: Sequence[str]) -> list[int]:
+    if prefix:
+        return [index for index, each in enumerate(offered) if each.startswith(prefix)]
+    return [
+        index for index, before in enumerate(offered[:-1], start=1) if before.lower() == "bearer"
+    ]
+
+
+def _from_base64(text: str) -> str:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("latin-1")
+    except ValueError:
+        return text  # it is no token either
 
 
 def _header(name: str, request: IHandshake) -> str | None:
