@@ -212,6 +212,21 @@ def test_the_example_of_the_standard_is_good_while_it_lasts() -> None:
         verify(RFC_TOKEN, keys, Rules(), 1300819380)
 
 
+FOREIGN = json.loads(Path(__file__).with_name("foreign_tokens.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", FOREIGN["tokens"])
+def test_tokens_of_others_are_good_with_the_keys_that_they_publish(name: str) -> None:
+    keys = from_jwks(jwks(*FOREIGN["keys"]), secrets=True)
+    rules = Rules(("https://issuer.test/",), ("chat",), ("exp", "sub"))
+    assert texts_of(verify(FOREIGN["tokens"][name], keys, rules, NOW + 59), "sub") == ["ada"]
+    with pytest.raises(BadToken, match="has expired"):
+        verify(FOREIGN["tokens"][name], keys, rules, NOW + 60)
+    others = [key for key in keys if key.kid != head_of(FOREIGN["tokens"][name])[1]]
+    with pytest.raises(BadToken, match="not signed"):
+        verify(FOREIGN["tokens"][name], others, rules, NOW)
+
+
 @given(
     st.text(max_size=60) | st.from_regex(r"[\w-]{0,20}\.[\w-]{0,20}\.[\w-]{0,20}", fullmatch=True)
 )
