@@ -350,7 +350,13 @@ class Close:
 
 
 class ISession(Interface):
-    """A session, as a filter sees it."""
+    """
+    A session, as a filter sees it.
+
+    Its methods may be called at any time in the reactor's thread, while a filter is asked
+    about a message and after the session's end, too; then they do nothing.  What cannot be
+    sent raises ValueError.
+    """
 
     id: str = Attribute("16 hexadecimal digits, as in the log")
     route: str = Attribute("the name of the route")
@@ -370,11 +376,10 @@ class ISession(Interface):
         """
         Send a message of the filter's own; no filter sees it.
 
-        It goes out at once, before a message that a filter is being asked about.  After the
-        session's end nothing happens.
+        It goes out at once, before a message that a filter is being asked about.
 
-        :param direction: `UP` or `DOWN`.
-        :param payload: a text is sent as UTF-8.
+        :param direction: `UP` (to the upstream) or `DOWN` (to the client).
+        :param payload: a str is sent as UTF-8; the bytes of a text message have to be UTF-8.
         """
 
     def close(code: int = 1008, reason: str = "") -> None:
@@ -400,26 +405,35 @@ class IMessageFilter(Interface):
         """
         Decide what becomes of a message.
 
-        The next message in the same direction waits until the answer is there.
+        The next message in the same direction waits until the answer is there; those in the
+        other direction do not.
 
         :param direction: `UP` or `DOWN`.
-        :param payload: a text message's is valid UTF-8.
-        :returns: the payload to pass on, changed or not (it stays text or binary); `DROP`;
-            a `Close`; or a Deferred of one, which is cancelled when the session ends or the
-            route's ``filter_timeout`` is over.
-        :raises Exception: anything raised, anything else returned and a timeout are logged;
-            then the route's ``on_error`` says what becomes of the session.
+        :param payload: as the filter before it left it; a text message's is valid UTF-8.
+        :returns: the payload to pass on, changed or not (it stays text or binary; a str is
+            sent as UTF-8); `DROP`; a `Close`; or a Deferred of one, which is cancelled when
+            the session ends or the route's ``filter_timeout`` is over.
+        :raises Exception: anything raised, anything else returned (None, too) and a timeout
+            are logged, the first time in a session; then the route's ``on_error`` decides:
+            ``close`` ends the session with 1011, and with ``pass`` the message goes on to the
+            next filter as it was before this one.
         """
 
 
 class ISessionFilter(IMessageFilter):
-    """A filter that learns of sessions' beginnings and ends.  What it raises is logged."""
+    """
+    A filter that learns of sessions' beginnings and ends.  What it raises is logged.
+
+    A filter that holds a timer or a connection begins it with its first session and ends it
+    with its last: nobody tells it when a reload has put another in its place, for the sessions
+    that live keep the filter that they have.
+    """
 
     def opened(session: ISession) -> None:
-        """Learn of a session before its first message."""
+        """Learn of a session before its first message; called once."""
 
     def ended(session: ISession) -> None:
-        """Learn that there are no more messages; called once."""
+        """Learn that there are no more messages; called once after `opened`, whatever that did."""
 
 
 class IMessageFilterPlugin(Interface):
@@ -431,6 +445,8 @@ class IMessageFilterPlugin(Interface):
     def create(options: Mapping[str, str], reactor: object) -> IMessageFilter:
         """
         Make a filter for one route; see `IAccessPolicyPlugin` for options and errors.
+
+        It may be dropped at once, when a file is only checked, so it begins nothing yet.
 
         :param reactor: for timers (``IReactorTime``); None in a plain check of a file.
         """

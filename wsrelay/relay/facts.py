@@ -57,6 +57,8 @@ class Facts:
     id: str
     listener: str
     client: str  # address:port, as far as known
+    address: str = ""
+    """The client's IP address, as trusted proxies report it; empty on a unix socket."""
     route: str = ""
     pool: str = ""
     upstream: str = ""

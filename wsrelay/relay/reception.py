@@ -158,6 +158,7 @@ def _facts(
         client.id,
         client.listener.config.name,
         name,
+        address=address,
         route=route.name if route is not None else "",
         host=request.host,
         path=request.path,

@@ -1,0 +1,1 @@
+"""``mode = messages``: whole messages, and the filters that see them."""
