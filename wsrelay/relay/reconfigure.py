@@ -20,6 +20,7 @@ from wsrelay.pools.pool import MemberChanges, Pool
 from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.admission import Policies, make_policies
 from wsrelay.relay.dialer import Dialer
+from wsrelay.relay.filters import Filters, make_filters
 from wsrelay.relay.relay import Relay, routes_for
 
 __all__ = ["Prepared", "differences", "prepare"]
@@ -80,12 +81,14 @@ class Prepared:
     added: list[tuple[Pool, Mapping[Upstream, Dialer]]]
     kept: list[_PoolChange]
     policies: dict[str, Policies]  # by route
+    filters: dict[str, Filters]  # by route
 
     def apply(self) -> list[str]:
         """Put it in place; return what changed, a sentence each."""
         relay, old = self.relay, {each.name: each for each in self.relay.config.routes}
         relay.config = self.config  # first: it says how sessions are drained
         lines = self._apply_pools()
+        lines += self._apply_filters()
         self._apply_routes()
         pools = dict(relay.pools)
         gone = self._remove_pools()
@@ -106,6 +109,15 @@ class Prepared:
         for change in self.kept:
             lines += change.apply(self.relay)
         return lines
+
+    def _apply_filters(self) -> list[str]:
+        """Let new sessions have the new filters; return whose files alone have changed."""
+        old, self.relay.filters = self.relay.filters, self.filters
+        return [
+            f"route {name}: a file of its filters changed"
+            for name, filters in self.filters.items()
+            if name in old and filters is not old[name] and filters.calls == old[name].calls
+        ]
 
     def _apply_routes(self) -> None:
         # Those who came through a listener that is gone may still be about to ask.
@@ -139,9 +151,10 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
     """
     Make everything that a new configuration needs and the relay does not have yet.
 
-    :raises ValueError: a balancer or a TLS file cannot be used; nothing has changed.
+    :raises ValueError: a plugin or a TLS file cannot be used; nothing has changed.
     """
-    prepared = Prepared(relay, config, [], [], _policies(relay, config))
+    filters = make_filters(config, relay.reactor, relay.filters)
+    prepared = Prepared(relay, config, [], [], _policies(relay, config), filters)
     for each in config.pools:
         pool = relay.pools.get(each.name)
         if pool is None:

@@ -25,6 +25,7 @@ from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
 from wsrelay.relay.guards import GuardBook
+from wsrelay.relay.filters import Filters, make_filters
 from wsrelay.relay.listener import Listener
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
@@ -60,7 +61,7 @@ class Relay:
     """
     Everything that one relay.ini makes, but for the listening sockets.
 
-    :raises ValueError: a balancer or a TLS file cannot be used; the configuration's
+    :raises ValueError: a plugin or a TLS file cannot be used; the configuration's
         checks have said so before, with a line.
     """
 
@@ -78,6 +79,8 @@ class Relay:
     guards: GuardBook = field(init=False)
     policies: dict[str, Policies] = field(factory=dict, init=False)
     """Those of the routes that have any, by the routes' names."""
+    filters: dict[str, Filters] = field(factory=dict, init=False)
+    """Those of the routes that have any, by the routes' names; see `filters_of`."""
     admissions: set[Admission] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
     exchanges: Exchanges = field(init=False)
@@ -91,6 +94,7 @@ class Relay:
         self.drains = Drains(self)
         self.exchanges = Exchanges(self.reactor)
         self.guards = GuardBook(self.config.routes, self.reactor.seconds)
+        self.filters = make_filters(self.config, self.reactor)
         for route in self.config.routes:
             if policies := make_policies(route.policies, self.reactor):
                 self.policies[route.name] = policies
