@@ -142,3 +142,21 @@ def test_a_certificate_without_its_key_is_one_line_among_all_the_errors(folder: 
     assert lines == [3, 6, 10]
     assert "good.pem holds no private key" in str(caught.value)
     assert "there is no folder" in str(caught.value)
+
+
+def test_a_filter_and_the_file_that_it_names_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "denied.txt").write_text("fine\na(\n")
+    file = tmp_path / "relay.ini"
+    file.write_text(
+        "[listener:web]\nendpoint = tcp:8080\n[pool:p]\nupstreams = ws://127.0.0.1:3000\n"
+        "[route:chat]\npool = p\nmode = messages\nfilters =\n"
+        "  log payload=80\n  deny-patern pattern=x\n  deny-pattern file=denied.txt\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        load(file, {}, CHECKS)
+    unknown, bad = map(str, caught.value.errors)
+    assert unknown.startswith(f"{file}:10: [route:chat] filters: unknown filter 'deny-patern'")
+    assert unknown.endswith("did you mean 'deny-pattern'?")
+    assert bad.startswith(
+        f"{file}:11: [route:chat] filters: file: {tmp_path / 'denied.txt'}:2: 'a(' is not"
+    )

@@ -135,6 +135,16 @@ def test_the_discoveries_that_ship_are_found(capsys: Output) -> None:
     assert names == sorted(names)
 
 
+def test_filters_are_listed_with_their_options(capsys: Output) -> None:
+    assert main(["filters"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line for line in lines if not line.startswith(" ")]
+    assert {"deny-binary", "deny-pattern", "log"} <= set(names)
+    assert names == sorted(names)
+    listed = lines[lines.index("deny-binary") + 1 : lines.index("deny-pattern")]
+    assert [line.split()[0] for line in listed] == ["direction", "code"]
+
+
 def test_the_version_is_the_packages(capsys: Output) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])

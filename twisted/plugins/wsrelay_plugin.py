@@ -1,8 +1,14 @@
-"""What wsrelay adds to twistd: the balancers, discoveries and policies that it ships."""
+"""What wsrelay adds to twistd: the balancers, discoveries, policies and filters that it ships."""
 
 from twisted.application.service import ServiceMaker
 
-from wsrelay.plugins import BalancerPlugin, DiscoveryPlugin, PolicyPlugin, TimedBalancerPlugin
+from wsrelay.plugins import (
+    BalancerPlugin,
+    DiscoveryPlugin,
+    FilterPlugin,
+    PolicyPlugin,
+    TimedBalancerPlugin,
+)
 
 wsrelay = ServiceMaker(
     "wsrelay", "wsrelay.tap", "A websocket-aware reverse proxy and load balancer.", "wsrelay"
@@ -120,4 +126,34 @@ tokens = PolicyPlugin(
         "realm": "what WWW-Authenticate calls this place (wsrelay)",
     },
     needs="wsrelay[jwt]",
+)
+
+_DIRECTION = "which messages: up (from the client), down or both (both)"
+
+log_messages = FilterPlugin(
+    "log",
+    "wsrelay.filters.log.LogMessages",
+    {
+        "level": "of the lines: debug, info, warn or error (info)",
+        "payload": "how much of a message is shown: characters, or bytes of a binary one, up to "
+        "4096, or off (off)",
+    },
+)
+deny_binary = FilterPlugin(
+    "deny-binary",
+    "wsrelay.filters.deny_binary.DenyBinary",
+    {"direction": _DIRECTION, "code": "the close code (1003)"},
+)
+deny_pattern = FilterPlugin(
+    "deny-pattern",
+    "wsrelay.filters.deny_pattern.DenyPattern",
+    {
+        "pattern": "regular expression that denied text messages match; no default",
+        "file": "file with more of them, one a line",
+        "direction": _DIRECTION,
+        "action": "close the session, or drop the message (close)",
+        "code": "the close code (1008)",
+        "reason": "the close frame's, one word (denied)",
+        "limit": "length of the messages that are searched; longer ones are denied (16KiB)",
+    },
 )

@@ -1,0 +1,1 @@
+"""The filters that ship, one a module."""
