@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.messages.fakes import TIMEOUT, Listens, Says, Scene, adds, passes
 from wsrelay.interfaces import DOWN, DROP, UP, Close, ISession
-from wsrelay.messages.chain import FAILED
+from wsrelay.messages.chain import FAILED, Chain
+from wsrelay.messages.session import FilteredSession
+from wsrelay.relay.facts import Facts
 
 
 @pytest.fixture
@@ -355,6 +358,19 @@ def test_the_end_may_come_from_within_the_decision() -> None:
     scene.chain.take(UP, b"x", False, lambda answer: scene.chain.end())
     scene.take()
     assert scene.decisions == []
+
+
+def test_whoever_keeps_a_session_reaches_it_no_more_after_its_end() -> None:
+    done: list[object] = []
+    facts = Facts("0123456789abcdef", "web", "192.0.2.7:4711")
+    session = FilteredSession(facts, lambda *told: done.append(told), lambda *told: None)
+    kept = Listens(passes, on_ended=lambda session: session.send(DOWN, "at the end"))
+    chain = Chain([("a", kept)], session, Clock(), TIMEOUT, "close")
+    chain.opened()
+    session.send(DOWN, "in time")
+    chain.end()
+    session.send(DOWN, "too late")
+    assert done == [(DOWN, b"in time", False)]
 
 
 # what filters do to the session

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from wsrelay.interfaces import Close, Drop, IMessageFilter, ISession, ISessionFilter
 from wsrelay.log import Logger
 from wsrelay.messages.answers import answer_of
+from wsrelay.messages.session import FilteredSession
 from wsrelay.wire.close import INTERNAL_ERROR
 
 __all__ = ["FAILED", "Chain"]
@@ -94,7 +95,8 @@ class Chain:
         """
         Decide nothing any more, and tell the filters that were told of the beginning.
 
-        What is waited for is cancelled.  Any number of times.
+        What is waited for is cancelled, and filters reach the session no more.  Any number of
+        times.
         """
         if self._is_over:
             return
@@ -102,6 +104,8 @@ class Chain:
         for message in list(self._asked.values()):
             message.end()
         self._asked.clear()
+        if isinstance(self.session, FilteredSession):
+            self.session.end()
         for name, each in self._told:
             self._tell(name, each.ended)
         self._told.clear()
