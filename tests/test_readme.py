@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -48,9 +49,9 @@ def _echo(connection: ServerConnection) -> None:
 
 
 @contextlib.contextmanager
-def echo_upstream() -> Iterator[int]:
-    """Run an echoing upstream in a thread, and give its port."""
-    with serve(_echo, "127.0.0.1", 0) as server:
+def echo_upstream(**options: Any) -> Iterator[int]:
+    """Run an echoing upstream in a thread, with *options* of `serve`, and give its port."""
+    with serve(_echo, "127.0.0.1", 0, **options) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.socket.getsockname()[1]
