@@ -1,9 +1,21 @@
 """Settings for every test."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from wsrelay.log import Logger
 
 # How long an example takes depends on what else the machine does; it says nothing of the code.
 settings.register_profile(
     "wsrelay", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("wsrelay")
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_of_lines() -> Iterator[None]:
+    """Let no service that a test has left running limit another test's log lines."""
+    yield
+    Logger.limit = None

@@ -16,9 +16,10 @@ from typing_extensions import override
 from wsrelay import __version__
 from wsrelay.config.errors import ConfigErrors, ConfigUnreadable
 from wsrelay.config.model import LogConfig, RelayConfig
+from wsrelay.line_limit import LineLimit
 from wsrelay.listeners import Contexts, Listeners, contexts_of
 from wsrelay.listening import CannotStartError
-from wsrelay.log import Logger, set_level
+from wsrelay.log import Logger, limit_lines, limit_no_more, set_level
 from wsrelay.observe.access_log import AccessLog, NoLog, make_access_log
 from wsrelay.observe.ticks import Ticks
 from wsrelay.pools.pool import Pool
@@ -91,7 +92,8 @@ class RelayService(MultiService):
         self._to_stdout = to_stdout
         self._load = load
         self._lock = DeferredLock()
-        self.access_log = make_access_log(config.log, to_stdout=to_stdout)
+        self._line_limit: LineLimit | None = None
+        self.access_log = self._make_access_log(config.log)
         self.observers = Several((self.access_log,))
         self.desk: Desk | None = None
         self.relay = Relay(config, reactor, self.observers, self.pumps.make)
@@ -135,6 +137,7 @@ class RelayService(MultiService):
     @override
     def startService(self) -> None:
         set_level(self.config.log.level)
+        self._line_limit = limit_lines(self._reactor)
         self.relay.is_draining = False
         self.pumps.open()
         super().startService()
@@ -187,6 +190,8 @@ class RelayService(MultiService):
         for policies in self.relay.policies.values():
             policies.stop()
         self.access_log.close()
+        if self._line_limit is not None:
+            limit_no_more(self._line_limit)
         return result
 
     def hurry(self) -> None:
@@ -220,6 +225,9 @@ class RelayService(MultiService):
         upkeep.sync(again=again)
 
     # the access log
+
+    def _make_access_log(self, config: LogConfig) -> AccessLog | NoLog:
+        return make_access_log(config, to_stdout=self._to_stdout, reactor=self._reactor)
 
     def reopen_log(self) -> None:
         """Open the access log anew, after somebody has moved its file away."""
@@ -272,7 +280,7 @@ class RelayService(MultiService):
             prepared = prepare(self.relay, config)
             contexts = contexts_of(config.listeners)
             if _sink_of(config.log) != _sink_of(self.config.log):
-                access_log = make_access_log(config.log, to_stdout=self._to_stdout)
+                access_log = self._make_access_log(config.log)
                 access_log.open()
             pumps = self.pumps
             if config.data_path != self.config.data_path:

@@ -303,6 +303,88 @@ def test_the_relay_tells_the_log_of_plain_requests_each_by_an_id_of_its_own() ->
     assert len({each["id"] for each in records}) == 3
 
 
+# floods
+
+
+def flooded(log: AccessLog, words: str, times: int) -> None:
+    for number in range(times):
+        client = f"192.0.2.{7 if number % 4 else 8}:{number}"
+        log.refused(Facts("1", "web", client, status=408, refusal=words), "Too slow.")
+
+
+def limited_log(form: Any = "json") -> tuple[AccessLog, list[str], Clock]:
+    lines: list[str] = []
+    clock = Clock()
+    config = LogConfig(format=form)
+    return AccessLog(config, lines.append, lambda: 1_700_000_000.25, reactor=clock), lines, clock
+
+
+def test_refusals_without_number_are_ten_records_and_one_that_sums_up() -> None:
+    log, lines, clock = limited_log()
+    flooded(log, "too-slow", 4012)
+    assert len(lines) == 10
+    clock.advance(1.0)
+    assert len(lines) == 11
+    record = json.loads(lines[-1])
+    assert record.pop("client_count") in (3001, 3002)
+    assert record == {
+        "ts": "2023-11-14T22:13:20.250Z",
+        "event": "refused-more",
+        "reason": "too-slow",
+        "count": 4002,
+        "seconds": 1.0,
+        "client": "192.0.2.7",
+    }
+
+
+def test_each_reason_to_refuse_and_what_upstreams_refuse_has_ten_lines_of_its_own() -> None:
+    log, lines, clock = limited_log("text")
+    for words in ("too-slow", "full", ""):
+        flooded(log, words, 12)
+    clock.advance(1.0)
+    assert len(lines) == 33
+    assert lines[30:] == [
+        "2023-11-14T22:13:20.250Z refused-more "
+        f"reason={words} count=2 seconds=1.0 client=192.0.2.{client} client_count={count}"
+        for words, client, count in (("too-slow", 7, 2), ("full", 7, 2), ("upstream", 7, 2))
+    ]
+
+
+def test_sessions_and_answers_are_never_left_out() -> None:
+    log, lines, clock = limited_log()
+    for _ in range(100):
+        log.session_opened(FACTS, ANY_SESSION)
+        log.exchanged(PLAIN, Exchanged())
+    clock.advance(1.0)
+    assert len(lines) == 200
+
+
+def test_a_log_that_is_closed_says_first_what_was_left_out() -> None:
+    log, lines, clock = limited_log()
+    flooded(log, "full", 15)
+    log.close()
+    assert json.loads(lines[-1])["count"] == 5
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("192.0.2.7:5", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::7]:5", "[2001:db8::7]"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_the_one_who_was_refused_most_is_named_without_a_port(name: str, host: str) -> None:
+    log, lines, _ = limited_log()
+    for _ in range(11):
+        log.refused(Facts("1", "web", name, status=503, refusal="full"), "")
+    log.close()
+    assert json.loads(lines[-1])["client"] == host
+
+
 # where lines go
 
 

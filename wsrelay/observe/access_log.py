@@ -3,7 +3,8 @@ The access log: one line when a session opens, one when it ends, one for each pl
 and for each refusal.
 
 A line is JSON or readable text.  Nothing a client sends can make a second line or
-control a terminal: text is quoted where it is not plain.
+control a terminal: text is quoted where it is not plain.  Ten refusals for one reason are
+written in a second; one line, at its end, says how many more there were.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twisted.logger import Logger as TwistedLogger
 from typing_extensions import override
 
 from wsrelay.config.model import LogConfig
+from wsrelay.line_limit import LineLimit, Missed
 from wsrelay.log import Logger, write_stdout
 from wsrelay.relay.facts import Exchanged, Facts, Nobody
 from wsrelay.relay.pump import Side
@@ -56,12 +58,19 @@ class AccessLog(Nobody):
 
     :param write_line: takes a line without its end.
     :param now: seconds since the epoch.
+    :param reactor: tells when a second is over; None: refusals are not limited.
     """
 
     config: LogConfig
     write_line: Callable[[str], None]
     now: Callable[[], float] = time.time
     sink: FileSink | None = None
+    reactor: Any = None
+    _limit: LineLimit | None = field(init=False)
+
+    @_limit.default
+    def _make_limit(self) -> LineLimit | None:
+        return None if self.reactor is None else LineLimit(self.reactor, self._sum_up)
 
     @override
     def session_opened(self, facts: Facts, session: Session) -> None:
@@ -99,8 +108,10 @@ class AccessLog(Nobody):
 
     @override
     def refused(self, facts: Facts, reason: str) -> None:
-        """Write the line of a client that got no session, and no answer of an upstream."""
-        self._write("refused", facts, {"reason": reason} if reason else {})
+        """Write the line of a client that got no session, unless there are too many of them."""
+        why = facts.refusal or "upstream"
+        if self._limit is None or self._limit.missed(why, _host_of(facts.client)) is None:
+            self._write("refused", facts, {"reason": reason} if reason else {})
 
     def open(self) -> None:
         """
@@ -117,13 +128,31 @@ class AccessLog(Nobody):
             self.sink.reopen()
 
     def close(self) -> None:
-        """Close the file."""
+        """Say what was not said yet, and close the file."""
+        if self._limit is not None:
+            self._limit.end()
         if self.sink is not None:
             self.sink.close()
 
     def _write(self, event: str, facts: Facts, more: dict[str, Any]) -> None:
         record = self._record(event, facts)
         record.update(more)
+        self._write_record(record)
+
+    def _sum_up(self, why: Any, missed: Missed, seconds: float) -> None:
+        """Write the line of those refusals that got none of their own."""
+        record: dict[str, Any] = {
+            "ts": _stamp(self.now()),
+            "event": "refused-more",
+            "reason": why,
+            "count": missed.count,
+            "seconds": round(seconds, 1),
+        }
+        for client, count in missed.who.most_common(1):
+            record.update(client=client, client_count=count)
+        self._write_record(record)
+
+    def _write_record(self, record: dict[str, Any]) -> None:
         as_line = _as_json if self.config.format == "json" else _as_text
         self.write_line(as_line(record))
 
@@ -153,6 +182,13 @@ class AccessLog(Nobody):
         if facts.method:
             record["method"] = facts.method
         return record
+
+
+def _host_of(client: str) -> str:
+    """Return a client's address without the port, which would be another one each time."""
+    host, _, port = client.rpartition(":")
+    has_port = host and port and (":" not in host or host.endswith("]"))
+    return host if has_port else client
 
 
 def _passed(session: Session) -> dict[str, Any]:
@@ -258,16 +294,20 @@ def _to_service_log(line: str) -> None:
     _service_log.info("{line}", line=line)
 
 
-def make_access_log(config: LogConfig, *, to_stdout: bool) -> AccessLog | NoLog:
+def make_access_log(
+    config: LogConfig, *, to_stdout: bool, reactor: Any = None
+) -> AccessLog | NoLog:
     """
     Make what ``[log]`` asks for.
 
     :param to_stdout: where ``access = -`` goes: to standard output, or, for a service
         whose log is elsewhere, into that log.
+    :param reactor: see `AccessLog`.
     """
     if config.access == "off":
         return NoLog()
     if isinstance(config.access, Path):
         sink = FileSink(config.access)
-        return AccessLog(config, sink.write_line, sink=sink)
-    return AccessLog(config, write_stdout if to_stdout else _to_service_log)
+        return AccessLog(config, sink.write_line, sink=sink, reactor=reactor)
+    write_line = write_stdout if to_stdout else _to_service_log
+    return AccessLog(config, write_line, reactor=reactor)

@@ -209,7 +209,9 @@ class Closing:
             self._closing.add(session)
         if self._closing:
             log.warn(
-                "{what}: aborting {count} sessions", what=self.terms.what, count=len(self._closing)
+                "{subject}: aborting {count} sessions",
+                subject=self.terms.what,
+                count=len(self._closing),
             )
         for session in list(self._closing):
             session.abort()

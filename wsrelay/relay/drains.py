@@ -145,7 +145,7 @@ class Drains:
         last_call = self._last_calls.pop(key)
         left = self._requests_of(last_call.upstreams)
         what, reason = last_call.terms.what, last_call.terms.reason
-        log.warn("{what}: aborting {count} plain requests", what=what, count=len(left))
+        log.warn("{subject}: aborting {count} plain requests", subject=what, count=len(left))
         for each in left:
             each.break_off(reason.capitalize())
 
@@ -225,7 +225,7 @@ class Drains:
         closing.done.addCallback(lambda _: self._ended(key, closing))
         closing.begin(self.relay.sessions.values())
         if closing.total:
-            log.info("{pace}", pace=_pace(closing))
+            log.info("{line}", line=_pace(closing))
         return closing
 
     def _ended(self, key: object, closing: Closing) -> None:
@@ -237,8 +237,8 @@ class Drains:
             del self.over[old]
         if closing.total:
             log.info(
-                "{what}: {closed} of {total} sessions closed in {seconds:.1f} seconds ({why})",
-                what=closing.terms.what,
+                "{subject}: {closed} of {total} sessions closed in {seconds:.1f} seconds ({why})",
+                subject=closing.terms.what,
                 closed=closing.closed,
                 total=closing.total,
                 seconds=closing.elapsed,
