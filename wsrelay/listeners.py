@@ -82,7 +82,8 @@ class Listeners(MultiService):
         listener = self.relay.make_listener(config)
         factory = self._factory(listener, contexts)
         endpoint = endpoint_from(self.reactor, config.endpoint, config.backlog)
-        service = ListenerService(f"listener {config.name}", endpoint, factory)
+        label = f"listener {config.name}"
+        service = ListenerService(label, endpoint, factory, self.relay.descriptors)
         self._sockets[config.endpoint] = _Socket(config, listener, service, contexts[config.name])
         service.setServiceParent(self)
         return service

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from errno import EAGAIN
+from socket import socket
 from typing import Any
 
 from attrs import define
 from twisted.application.service import Service
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import CannotListenError
@@ -22,6 +25,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from wsrelay.descriptors import SHORT, Descriptors
 from wsrelay.log import Logger
 from wsrelay.relay.transports import make_lean
 
@@ -75,14 +79,20 @@ class ListenerService(Service):
     *port* is the bound port while the service runs.
 
     :param label: what the log calls it: ``listener public``.
+    :param descriptors: says when nobody may be accepted; None: always.
     """
 
     port: IListeningPort | None = None
 
     def __init__(
-        self, label: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+        self,
+        label: str,
+        endpoint: IStreamServerEndpoint,
+        factory: IProtocolFactory,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self.label = label
+        self._descriptors = descriptors
         self.front = Front(factory)
         self._endpoint = endpoint
         self._bound: Deferred[Any] | None = None
@@ -119,6 +129,8 @@ class ListenerService(Service):
         port, self.port, bound, self._bound = self.port, None, self._bound, None
         if bound is not None:
             bound.cancel()
+        if port is not None and self._descriptors is not None:
+            self._descriptors.forget(port)
         stopped: Any = port.stopListening() if port is not None else None
         return stopped if isinstance(stopped, Deferred) else succeed(None)
 
@@ -136,6 +148,8 @@ class ListenerService(Service):
     def _listens(self, port: IListeningPort) -> None:
         make_lean(port)
         self.port = port
+        if self._descriptors is not None and isinstance(port, tcp.Port):
+            _guard(port, self._descriptors)
 
     def _cannot_listen(self, failure: Failure) -> None:
         self._bound = None
@@ -143,6 +157,37 @@ class ListenerService(Service):
             self._failure = failure
         elif not failure.check(CancelledError):
             log.error("cannot {why} ({label})", label=self.label, why=_why_not(failure.value))
+
+
+class _Guarded(socket):
+    """A listening socket at which nobody seems to wait while nobody may come in."""
+
+    descriptors: Descriptors
+
+    @override
+    def accept(self) -> tuple[socket, Any]:
+        descriptors = self.descriptors
+        if not descriptors.is_accepting:  # Twisted accepts a hundred in a row
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
+        try:
+            accepted, address = super().accept()
+        except OSError as error:
+            if error.errno not in SHORT:
+                raise
+            descriptors.failed(error)
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN)) from error
+        descriptors.accepted(accepted.fileno())
+        return accepted, address
+
+
+def _guard(port: tcp.Port, descriptors: Descriptors) -> None:
+    """Have *descriptors* asked before a port accepts anybody."""
+    guarded = _Guarded(fileno=port.socket.detach())
+    guarded.setblocking(False)
+    guarded.descriptors = descriptors
+    port.socket = guarded
+    port.fileno = guarded.fileno  # type: ignore[method-assign]
+    descriptors.watch(port)
 
 
 def _why_not(error: Any) -> str:

@@ -16,6 +16,7 @@ from typing_extensions import override
 from wsrelay import __version__
 from wsrelay.config.errors import ConfigErrors, ConfigUnreadable
 from wsrelay.config.model import LogConfig, RelayConfig
+from wsrelay.descriptors import raise_limit
 from wsrelay.line_limit import LineLimit
 from wsrelay.listeners import Contexts, Listeners, contexts_of
 from wsrelay.listening import CannotStartError
@@ -93,6 +94,7 @@ class RelayService(MultiService):
         self._load = load
         self._lock = DeferredLock()
         self._line_limit: LineLimit | None = None
+        self._raised = 0, 0  # the limit of descriptors, before and after
         self.access_log = self._make_access_log(config.log)
         self.observers = Several((self.access_log,))
         self.desk: Desk | None = None
@@ -126,6 +128,7 @@ class RelayService(MultiService):
 
         :raises CannotStartError: one of them cannot be.
         """
+        self._raised = raise_limit()
         try:
             self.access_log.open()
         except OSError as error:
@@ -146,10 +149,23 @@ class RelayService(MultiService):
         for pool in self.relay.pools.values():
             self._pool_changed(pool)
         self.ticks.start(self.config.log.tick)
+        self._start_descriptors()
         for config, address in self.listeners.addresses():
             log.info("listener {name} on {address}", name=config.name, address=address)
         # Not before: until then a signal would end the process without a word.
         self._reactor.callWhenRunning(self._say_up)
+
+    def _start_descriptors(self) -> None:
+        self.relay.descriptors.start()
+        before, now = self._raised
+        if before < now:
+            log.info(
+                "the limit of file descriptors is raised from {before} to {now}:"
+                " enough for {clients} clients",
+                before=before,
+                now=now,
+                clients=self.relay.descriptors.capacity,
+            )
 
     def _say_up(self) -> None:
         log.info(
@@ -166,6 +182,7 @@ class RelayService(MultiService):
         self.upkeeps.clear()
         self.ticks.stop()
         drained = self._drained()
+        self.relay.descriptors.stop()
         stopped: Deferred[Any] = gatherResults([super().stopService(), drained], consumeErrors=True)
         # One turn later, so that the last answers are written before the process ends.
         stopped.addBoth(lambda result: deferLater(self._reactor, 0, self._stopped, result))
@@ -335,7 +352,7 @@ class RelayService(MultiService):
             set_level(config.log.level)
             self.ticks.start(config.log.tick if self.running else None)
             lines.append("log changed")
-        names = ("drain_timeout", "drain_rate", "data_path")
+        names = ("drain_timeout", "drain_rate", "max_connections", "data_path")
         differ = [name for name in names if getattr(old, name) != getattr(config, name)]
         return lines + ([f"relay: {', '.join(differ)} changed"] if differ else [])
 

@@ -243,6 +243,8 @@ def make_status(*pools: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
         "not_ready": "",
         "drain": None,
         "connections": sessions + 1,
+        "max_connections": None,
+        "accepting": True,
         "openings": 1,
         "sessions": sessions,
         "requests": sum(pool["requests"] for pool in pools),
@@ -251,7 +253,15 @@ def make_status(*pools: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
         "http": {"total": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0},
         "lag_s": 0.0004,
         "last_reload": None,
-        "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": False}],
+        "listeners": [
+            {
+                "name": "public",
+                "address": "127.0.0.1:8080",
+                "tls": False,
+                "connections": sessions + 1,
+                "max_connections": None,
+            }
+        ],
         "routes": [
             {
                 "name": pool["name"],

@@ -47,6 +47,8 @@ STATUS: Json = {
     "not_ready": "",
     "drain": None,
     "connections": 14,
+    "max_connections": 10000,
+    "accepting": True,
     "openings": 1,
     "sessions": 12,
     "requests": 2,
@@ -55,7 +57,15 @@ STATUS: Json = {
     "http": {"total": 815, "2xx": 790, "3xx": 12, "4xx": 11, "5xx": 2},
     "lag_s": 0.0004,
     "last_reload": None,
-    "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": False}],
+    "listeners": [
+        {
+            "name": "public",
+            "address": "127.0.0.1:8080",
+            "tls": False,
+            "connections": 14,
+            "max_connections": None,
+        }
+    ],
     "routes": [
         {
             "name": "chat",

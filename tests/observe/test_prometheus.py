@@ -20,7 +20,8 @@ from tests.observe.support import Page, read, still_exchange, still_session
 from tests.relay.support import BINARY, TEXT, FakeTransport, frame_from
 from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
-from wsrelay.config.model import PathRule, RouteConfig, UpstreamConfig
+from wsrelay.config.model import ListenerConfig, PathRule, RouteConfig, UpstreamConfig
+from wsrelay.descriptors import soft_limit
 from wsrelay.observe import prometheus
 from wsrelay.observe.bounds import FORGOTTEN_AFTER
 from wsrelay.observe.families import FAMILIES
@@ -54,6 +55,10 @@ CONTRACT = {
     "wsrelay_reloads_total": ("counter", {"result"}),
     "wsrelay_reactor_lag_seconds": ("gauge", set()),
     "wsrelay_open_fds": ("gauge", set()),
+    "wsrelay_max_fds": ("gauge", set()),
+    "wsrelay_accepting": ("gauge", set()),
+    "wsrelay_connections": ("gauge", {"listener"}),
+    "wsrelay_max_connections": ("gauge", {"listener"}),
     "wsrelay_handshake_seconds": ("histogram", {"phase"}),
     "wsrelay_session_seconds": ("histogram", set()),
     "wsrelay_http_requests_total": ("counter", {"listener", "route", "pool", "upstream", "status"}),
@@ -105,6 +110,7 @@ def busy() -> Watched:
     """Return a relay on which something of every kind has happened."""
     watched = Watched()
     world = watched.world
+    world.relay.config = evolve(world.relay.config, max_connections=10)
     client, upstream = world.establish()
     world.send(client, frame_from(CLIENT, TEXT, b"hello"))
     watched.end(client, upstream)
@@ -382,6 +388,27 @@ def test_the_state_of_the_relay_itself_is_shown() -> None:
     assert page.value("wsrelay_reloads_total", result="ok") == 1
     assert page.value("wsrelay_reloads_total", result="refused") == 0
     assert page.value("wsrelay_reactor_lag_seconds") == 2
+
+
+def test_clients_are_counted_by_listener_next_to_the_limits() -> None:
+    watched = Watched()
+    relay = watched.world.relay
+    relay.make_listener(ListenerConfig("idle", "tcp:1", max_connections=7))
+    relay.config = evolve(relay.config, max_connections=100)
+    watched.world.establish()
+    client = watched.world.client()
+    page = watched.page()
+    assert page.value("wsrelay_connections", listener="web") == 2
+    assert page.value("wsrelay_connections", listener="idle") == 0
+    assert page.value("wsrelay_max_connections", listener="web") is None
+    assert page.value("wsrelay_max_connections", listener="idle") == 7
+    assert page.value("wsrelay_max_connections", listener="") == 100
+    watched.world.reset(client)
+    assert watched.page().value("wsrelay_connections", listener="web") == 1
+    assert watched.page().value("wsrelay_accepting") == 1
+    relay.descriptors.is_accepting = False
+    assert watched.page().value("wsrelay_accepting") == 0
+    assert watched.page().value("wsrelay_max_fds") == soft_limit()
 
 
 def test_open_descriptors_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

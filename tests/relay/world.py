@@ -307,6 +307,8 @@ class World:
         assert self.active == {}
         assert self.reactor.getDelayedCalls() == []
         assert not self.relay.connections
+        assert (self.relay.doors.inside, self.relay.doors.refused) == (0, 0)
+        assert not self.relay.doors.by_name()
         assert not self.relay.openings
         assert not len(self.relay.exchanges)
         assert not self.relay.sessions

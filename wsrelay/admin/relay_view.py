@@ -75,6 +75,7 @@ class RelayView:
         service, relay = self.service, self.service.relay
         not_ready = self.not_ready()
         opened, refused = _opened_and_refused(self.counts)
+        inside = relay.doors.by_name()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -86,7 +87,9 @@ class RelayView:
             "ready": not not_ready,
             "not_ready": not_ready,
             "drain": closing_words(relay.drains.find(relay)) if relay.is_draining else None,
-            "connections": len(relay.connections),
+            "connections": relay.doors.inside,
+            "max_connections": relay.config.max_connections,
+            "accepting": relay.descriptors.is_accepting,
             "openings": len(relay.openings),
             "sessions": len(relay.sessions),
             "requests": len(relay.exchanges),
@@ -96,7 +99,13 @@ class RelayView:
             "lag_s": round(self.lag.seconds, 4),
             "last_reload": self._last_reload(),
             "listeners": [
-                {"name": each.name, "address": address, "tls": each.is_secure}
+                {
+                    "name": each.name,
+                    "address": address,
+                    "tls": each.is_secure,
+                    "connections": inside[each.name],
+                    "max_connections": each.max_connections,
+                }
                 for each, address in service.listeners.addresses()
             ],
             "routes": self._routes(),
@@ -108,6 +117,8 @@ class RelayView:
         relay = self.service.relay
         if relay.is_draining:
             return "the relay is draining"
+        if not relay.descriptors.is_accepting:
+            return "file descriptors are short, and nobody is let in"
         if all(pool.is_down for pool in relay.pools.values()):
             return "no pool has an upstream that is ready and up"
         return ""

@@ -27,12 +27,14 @@ class Result:
     How one check went.
 
     *what* is a phrase that may stand behind "the upstream" in a log line; *seconds* went by
-    from the begin of the check until it was decided.
+    from the begin of the check until it was decided.  *counts* is False where it says nothing
+    of the upstream, which could not be asked.
     """
 
     ok: bool
     what: str
     seconds: float
+    counts: bool = True
 
 
 Done = Callable[[Result], None]
@@ -142,7 +144,7 @@ class Check:
         if problem.status == 504:
             self._too_late()
         else:
-            self.fail(problem.what)
+            self.fail(problem.what, counts=problem.status != 503)
 
     # the end
 
@@ -155,13 +157,13 @@ class Check:
         self.connection.lost = self._connection_ended
         self.connection.transport.loseConnection()
 
-    def fail(self, what: str) -> None:
+    def fail(self, what: str, *, counts: bool = True) -> None:
         """Decide, and drop the connection."""
         if self._result is None:
-            self._end(self._make_result(False, what))
+            self._end(self._make_result(False, what, counts))
 
-    def _make_result(self, ok: bool, what: str) -> Result:
-        return Result(ok, what, self.target.reactor.seconds() - self._begun)
+    def _make_result(self, ok: bool, what: str, counts: bool = True) -> Result:
+        return Result(ok, what, self.target.reactor.seconds() - self._begun, counts)
 
     def _too_late(self) -> None:
         if self._result is not None:  # all that failed to come is the end of the connection

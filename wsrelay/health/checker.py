@@ -76,7 +76,7 @@ class Checker:
 
     def _take(self, result: Result) -> None:
         self.last = result
-        flipped = self.verdict.note(result.ok)
+        flipped = result.counts and self.verdict.note(result.ok)
         now_is: Literal["up", "down"] = "up" if result.ok else "down"
         try:
             self._report(result, now_is if flipped else None)

@@ -117,4 +117,16 @@ FAMILIES: Final = {
         "gauge", "The largest delay of a timer in the last five to ten seconds."
     ),
     "wsrelay_open_fds": Family("gauge", "Open file descriptors of the process."),
+    "wsrelay_max_fds": Family("gauge", "How many it may have."),
+    "wsrelay_accepting": Family(
+        "gauge", "1, or 0 while nobody is let in because file descriptors are short."
+    ),
+    "wsrelay_connections": Family(
+        "gauge", "Clients' connections at the moment, sessions included.", ("listener",)
+    ),
+    "wsrelay_max_connections": Family(
+        "gauge",
+        "How many there may be, where that is limited; listener is empty for the whole relay.",
+        ("listener",),
+    ),
 }

@@ -70,6 +70,7 @@ class Exporter:
             **self._passed(passed),
             **self._bodies(passed),
             **self._present(passed),
+            **self._doors(),
             **self._of_the_process(),
         }
         for name, family in FAMILIES.items():
@@ -154,10 +155,26 @@ class Exporter:
             "wsrelay_draining": [((), int(self._relay.is_draining))],
         }
 
+    def _doors(self) -> dict[str, Samples]:
+        relay = self._relay
+        limits = {each.config.name: each.config for each in relay.listeners.values()}
+        most = {"": relay.config.max_connections}
+        most.update((name, each.max_connections) for name, each in limits.items())
+        return {
+            "wsrelay_connections": _by_one_label(
+                {**dict.fromkeys(limits, 0), **relay.doors.by_name()}
+            ),
+            "wsrelay_max_connections": [
+                ((name,), limit) for name, limit in most.items() if limit is not None
+            ],
+        }
+
     def _of_the_process(self) -> dict[str, Samples]:
         return {
             "wsrelay_reactor_lag_seconds": [((), self._lag.seconds)],
             "wsrelay_open_fds": _open_descriptors(),
+            "wsrelay_max_fds": [((), self._relay.descriptors.limit())],
+            "wsrelay_accepting": [((), int(self._relay.descriptors.is_accepting))],
         }
 
     def _forget_gone(self, passed: Passed) -> None:

@@ -15,8 +15,10 @@ from zope.interface import implementer
 
 from wsrelay.http.dates import http_date
 from wsrelay.relay.answer import CLIENT_PATIENCE
+from wsrelay.relay.doors import FULL, Place
 from wsrelay.relay.ends import ProxiedAddress, end_of
 from wsrelay.relay.facts import Facts, new_id
+from wsrelay.relay.search import RETRY_AFTER
 from wsrelay.relay.transports import Connection, discard, end_gently, nobody, unsent
 from wsrelay.wire.forward import own_answer
 from wsrelay.wire.preface import end_of_head, is_tls
@@ -74,6 +76,7 @@ class ClientConnection(Connection):
         self.is_answered = False  # with a refusal; what is left is to be polite
         self._buffer = b""
         self._timer: IDelayedCall | None = None
+        self._place: Place | None = None  # from when it is made until it is lost
 
     @property
     def peer(self) -> tuple[str | None, int]:
@@ -97,12 +100,19 @@ class ClientConnection(Connection):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.relay.connections.add(self)
+        self._place = self.relay.doors.enter(self.listener)
+        if self._place is not Place.INSIDE:
+            self._turn_away(self._place)
+            return
         timeout = self.listener.config.handshake_timeout
         self._timer = self.relay.reactor.callLater(timeout, self._too_slow)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.relay.connections.discard(self)
+        place, self._place = self._place, None
+        if place is not None:
+            self.relay.doors.leave(self.listener, place)
         self.relay.exchanges.left(self)
         self._stop_timer()
         super().connectionLost(reason)
@@ -298,6 +308,19 @@ class ClientConnection(Connection):
     def _receive_early(self, data: bytes) -> None:
         self._buffer += data
         self._read_on()
+
+    def _turn_away(self, place: Place) -> None:
+        """
+        Answer at once that there is no room: who floods is not waited for.
+
+        With TLS the answer goes out when the handshake is complete.
+        """
+        self.relay.refused_early(self, 503, FULL, "full")
+        if place is Place.REFUSED:
+            self.answer(503, FULL, RETRY_AFTER)
+        else:
+            self.is_answered = True
+            self.abort()
 
     def _too_slow(self) -> None:
         seconds = self.listener.config.handshake_timeout

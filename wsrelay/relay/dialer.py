@@ -81,8 +81,7 @@ class Dialer:
             factory = _TLSFactory(self._tls, True, connection, self._reactor)
             factory.header = header
         if self._socket_path is not None:
-            connector = self._reactor.connectUNIX(self._socket_path, factory, timeout=None)
-            connection.dialled(connector.disconnect)
+            self._dial_unix(self._socket_path, factory, connection)
         elif self._is_address:
             connector = self._reactor.connectTCP(*self._address, factory, timeout=None)
             connection.dialled(connector.disconnect)
@@ -91,6 +90,15 @@ class Dialer:
             waiting = endpoint.connect(factory)
             connection.dialled(waiting.cancel)
             waiting.addErrback(connection.failed_to_connect)
+
+    def _dial_unix(self, path: str, factory: Any, connection: UpstreamConnection) -> None:
+        try:
+            connector = self._reactor.connectUNIX(path, factory, timeout=None)
+        except OSError as error:  # of connectTCP, which has no descriptor either, its factory hears
+            call = self._reactor.callLater(0, connection.failed_to_connect, Failure(error))
+            connection.dialled(call.cancel)
+        else:
+            connection.dialled(connector.disconnect)
 
 
 @frozen

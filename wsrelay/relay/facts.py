@@ -30,6 +30,7 @@ REFUSALS: Final = {
     "queue-full",
     "queue-timeout",
     "draining",
+    "full",
     "upstream-failed",
     "upstream-timeout",
     "body-too-large",

@@ -16,6 +16,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from wsrelay.relay.doors import FULL, Place
 from wsrelay.relay.ends import ProxiedAddress, end_of, name_of
 from wsrelay.relay.facts import Facts, new_id
 from wsrelay.relay.listener import Listener
@@ -78,11 +79,16 @@ class _Reader(Protocol):
         self._address = address  # the proxy's
         self._buffer = b""
         self._timer: IDelayedCall | None = None
+        self._place: Place | None = None
 
     @override
     def connectionMade(self) -> None:
         relay = self.listener.relay
         relay.arriving.add(self)
+        self._place = relay.doors.enter(self.listener)
+        if self._place is Place.NOWHERE:
+            self._refuse(503, "full", FULL)
+            return
         self._timer = relay.reactor.callLater(
             self.listener.config.handshake_timeout, self._too_slow
         )
@@ -135,5 +141,9 @@ class _Reader(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        self.listener.relay.arriving.discard(self)
+        relay = self.listener.relay
+        relay.arriving.discard(self)
+        place, self._place = self._place, None
+        if place is not None:
+            relay.doors.leave(self.listener, place)
         return timer is not None

@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.python.failure import Failure
 
 from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig, RouteConfig
+from wsrelay.descriptors import Descriptors
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.exchanges import Exchanges
 from wsrelay.http.local import LocalAnswer
@@ -21,6 +22,7 @@ from wsrelay.pools.upstream import Change
 from wsrelay.relay.admission import Admission, Policies, make_policies
 from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.dialer import Dialer, NoWay
+from wsrelay.relay.doors import Doors
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
@@ -73,6 +75,8 @@ class Relay:
     dialers: dict[Upstream, Dialer | NoWay] = field(factory=dict, init=False)
     rounds: Rounds = field(init=False)
     drains: Drains = field(init=False)
+    doors: Doors = field(init=False)
+    descriptors: Descriptors = field(init=False)
     listeners: dict[str, Listener] = field(factory=dict, init=False)
     connections: set[ClientConnection] = field(factory=set, init=False)
     arriving: set[Arriving] = field(factory=set, init=False)
@@ -92,6 +96,10 @@ class Relay:
     def __attrs_post_init__(self) -> None:
         self.rounds = Rounds(self.reactor)
         self.drains = Drains(self)
+        self.doors = Doors(self)
+        self.descriptors = Descriptors(
+            self.reactor, self.doors.descriptors, self.close_idle_upstreams
+        )
         self.exchanges = Exchanges(self.reactor)
         self.guards = GuardBook(self.config.routes, self.reactor.seconds)
         self.filters = make_filters(self.config, self.reactor)
@@ -204,6 +212,10 @@ class Relay:
         """End the connections, of clients and to upstreams, that wait for a request."""
         for client in list(self.connections):
             client.hang_up()
+        self.close_idle_upstreams()
+
+    def close_idle_upstreams(self) -> None:
+        """End the connections to upstreams that wait for a request."""
         for dialer in self.dialers.values():
             dialer.idle.close()
 

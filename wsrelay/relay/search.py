@@ -21,6 +21,7 @@ from wsrelay.log import Logger
 from wsrelay.pools.choosing import BalancerFailed, BalancerRefused, NoUpstream, choose
 from wsrelay.pools.pool import Lease, Pool, Upstream
 from wsrelay.relay.dialer import Dialer, NoWay
+from wsrelay.relay.doors import FULL
 from wsrelay.relay.ends import header_for
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import head_for
@@ -268,10 +269,14 @@ class Search:
             what=problem.what,
         )
         self._connection = None
-        self.upstream.failed(problem.what)
+        if problem.status != 503:  # that is no fault of the upstream's
+            self.upstream.failed(problem.what)
         self._release()
         self._problem = problem
         if self._over:
+            return
+        if problem.status == 503:
+            self._refuse(503, FULL, "full", problem.what)
             return
         # Where everything looks down, one wait for an upstream that does not answer is enough.
         is_hopeless = problem.status == 504 and self.pool.is_hopeless(self._tried)

@@ -70,6 +70,9 @@ class ClientTLS(BufferingTLSTransport):
     def _step_aside(self) -> None:
         """Let the client, which has sent a plain request, be answered in plain."""
         client: ClientConnection = self.wrappedProtocol
+        if client.is_answered:  # that there is no room, which it could not read
+            client.abort()
+            return
         self._lostTLSConnection = True  # Twisted's: nothing is encrypted or decrypted any more
         self.dataReceived = client.dataReceived  # type: ignore[method-assign]
         client.transport = self.transport

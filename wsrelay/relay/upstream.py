@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from wsrelay.descriptors import is_shortage
 from wsrelay.relay.reasons import in_words
 from wsrelay.relay.transports import Connection, write_now
 from wsrelay.wire.response import BadResponse, Response, parse_response
@@ -27,7 +28,11 @@ MAX_HEAD: Final = 64 * 1024
 
 @frozen
 class Problem:
-    """Why an upstream gave no answer: 502 or 504, and what happened."""
+    """
+    Why an upstream gave no answer, and what happened.
+
+    502 or 504; 503 where it was not even asked: this process has no descriptor left.
+    """
 
     status: int
     what: str
@@ -228,7 +233,8 @@ class UpstreamConnection(Connection):
     def failed_to_connect(self, reason: Failure) -> None:
         """Report that nobody took the connection."""
         self._cancel = None
-        self._fail(502, f"connection failed: {in_words(reason)}")
+        status = 503 if is_shortage(reason.value) else 502
+        self._fail(status, f"connection failed: {in_words(reason)}")
 
     def _lost_early(self, reason: Failure) -> None:
         self._fail(502, f"connection lost before the answer: {in_words(reason)}")
