@@ -34,7 +34,7 @@ static size_t scan(struct ws_scanner *s, const uint8_t *held, size_t size, struc
             f->fault = 1 + (int)s->fault;
         if (found == WS_MORE || found == WS_FAULT)
             break;
-        if (found == WS_BOUNDARY)
+        if (found == WS_BOUNDARY || found == WS_END)
             continue;
         f->controls = f->controls * 31 + (f->passed + position) * 131 + extent * 2 +
                       (found == WS_CONTROL);

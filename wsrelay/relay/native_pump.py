@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from wsrelay.relay._native import ffi, lib
 from wsrelay.relay.native_tls import TLSObjects, functions, tls_objects
+from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.transports import TCPTransport, discard
@@ -240,6 +241,11 @@ class NativePump:
     def finish(self, side: Side) -> None:
         """Pass no more data to *side*, from the next boundary on."""
         lib.pump_finish(self._pump, _NUMBERS[side])
+
+    def inject(self, side: Side, payload: bytes, is_binary: bool) -> bool:
+        """Send a message at the next end of one."""
+        frame, now = frame_of(side, payload, is_binary), self.reactor.seconds()
+        return bool(lib.pump_inject(self._pump, now, _NUMBERS[side], frame, len(frame)))
 
     def is_cut(self, side: Side) -> bool:
         """Tell whether *side* waits for the rest of a frame that will not come."""

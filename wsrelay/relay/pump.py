@@ -126,6 +126,17 @@ class Pump(Protocol):
         next frame boundary.
         """
 
+    def inject(self, side: Side, payload: bytes, is_binary: bool) -> bool:
+        """
+        Send a data message of the relay's own to *side*, as soon as no message is under way to it.
+
+        A text is UTF-8.  It counts for `sent` and for `last_data`, and for nothing else.
+
+        :returns: False if it was not taken: `finish`, `shut` or `abort` was called for
+            *side* or its transport has ended, or too much of what was taken before still
+            waits.  What waits for the end of a message is dropped by `finish`.
+        """
+
     def is_cut(self, side: Side) -> bool:
         """Tell whether *side* was left inside a frame whose sender is gone for good."""
 

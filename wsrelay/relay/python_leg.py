@@ -8,9 +8,10 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from wsrelay.relay.published import MAX_PUBLISHED
 from wsrelay.relay.pump import PumpOwner, Side
 from wsrelay.relay.transports import end_gently, is_reset, unsent
-from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
+from wsrelay.wire.frames import Boundary, Control, Event, MessageEnd, Scanner, Violation
 
 MAX_COLLECTED: Final = 4096
 """Bytes of a write that is not copied to go out together with others."""
@@ -48,10 +49,13 @@ class PythonLeg:
     stopped: bool = False  # because what it sends has nowhere to go
     finished: bool = False  # nothing of the far leg's data goes here any more
     ending: bool = False  # to be ended as soon as nothing waits for a boundary
+    detached: bool = False  # its transport is ending
     gone: bool = False
     corked: bool = False  # small writes are collected
     collected: bytearray = field(factory=bytearray)
     waiting: bytearray = field(factory=bytearray)  # frames for the next boundary
+    published: bytearray = field(factory=bytearray)  # messages for the next end of one
+    untaken: int = 0  # bytes of such messages that this leg did not take yet
     answers: int = 0  # bytes of the relay's own frames that this leg did not take yet
     _turn: IDelayedCall | None = None
     _watch: IDelayedCall | None = None
@@ -88,6 +92,8 @@ class PythonLeg:
             self.owner.control_received(self.side, event.frame)
         elif type(event) is Boundary:
             self.far.at_boundary()
+        elif type(event) is MessageEnd:
+            self.far.at_message_end()
         elif type(event) is Violation:
             self.owner.violated(self.side, event)
 
@@ -147,6 +153,35 @@ class PythonLeg:
         if self.ending:
             self.shut()
 
+    def inject(self, frame: bytes) -> bool:
+        """Write a message of the relay's own, now or at the next end of one, or do not."""
+        if self.finished or self.ending or self.detached or self.gone:
+            return False
+        if not (self.published or self.blocked or self.corked):
+            self.untaken = 0
+        if self.untaken and self.untaken + len(frame) > MAX_PUBLISHED:
+            return False
+        self.untaken += len(frame)
+        # The scanner may be ahead of what has been passed on so far.
+        if self.corked or self.far.scanner.mid_message:
+            self.published += frame
+            self.far.scanner.marks_end = True
+        else:
+            self._write_message(frame)
+        return True
+
+    def at_message_end(self) -> None:
+        """Write what waited for the far leg's message to end."""
+        if self.published:
+            messages = bytes(self.published)
+            self.published.clear()
+            self.far.scanner.marks_end = False
+            self._write_message(messages)
+
+    def _write_message(self, data: bytes) -> None:
+        self.last_data = self.reactor.seconds()
+        self._write(data)
+
     def _write(self, data: bytes) -> None:
         self.sent += len(data)
         if not self.corked:
@@ -161,6 +196,8 @@ class PythonLeg:
         """Write what was collected."""
         self.corked = False
         self._write_collected()
+        if self.published and not self.far.scanner.mid_message:
+            self.at_message_end()
 
     def _write_collected(self) -> None:
         if self.collected:
@@ -183,7 +220,7 @@ class PythonLeg:
         """Bytes that wait, for this leg or of what came from it."""
         if self.gone:
             return 0
-        waiting = len(self.collected) + len(self.waiting)
+        waiting = len(self.collected) + len(self.waiting) + len(self.published)
         return self.scanner.held + waiting + unsent(self.transport)
 
     # flow control
@@ -236,6 +273,8 @@ class PythonLeg:
         self.blocked = False
         if not self.waiting:
             self.answers = 0
+        if not self.published:
+            self.untaken = 0
         self.far.update_reading()
         self.update_reading()
 
@@ -262,12 +301,15 @@ class PythonLeg:
             self._handle(self.scanner.feed(b""))
         self.gone = True
         self.blocked = False
+        self.published.clear()
         _cancel(self._turn)
         self.update_reading()
         self.far.update_reading()
 
     def _detach(self) -> None:
         """Stop pausing and being paused."""
+        self.detached = True
+        self.published.clear()
         self._write_collected()
         self.transport.unregisterProducer()
         self.blocked = False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime, ITransport
 
+from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_leg import PythonLeg
 from wsrelay.wire.frames import Scanner
@@ -62,7 +63,12 @@ class PythonPump:
         """Pass no more data to *side*, from the next boundary on."""
         leg = self._legs[side]
         leg.finished = True
+        leg.published.clear()
         leg.far.update_reading()
+
+    def inject(self, side: Side, payload: bytes, is_binary: bool) -> bool:
+        """Send a message at the next end of one."""
+        return self._legs[side].inject(frame_of(side, payload, is_binary))
 
     def is_cut(self, side: Side) -> bool:
         """Tell whether *side* waits for the rest of a frame that will not come."""

@@ -22,6 +22,7 @@ ANY_BITS: Final = 0x70
 """All reserved bits, for an extension that the relay does not know."""
 
 CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
 PING: Final = 0x9
@@ -105,7 +106,14 @@ class Boundary:
 
 BOUNDARY: Final = Boundary()
 
-Event = bytes | Control | Violation | Boundary
+
+class MessageEnd:
+    """Marks the end of a message, for who waits for one: see `Scanner.marks_end`."""
+
+
+MESSAGE_END: Final = MessageEnd()
+
+Event = bytes | Control | Violation | Boundary | MessageEnd
 
 _START, _FINAL, _CONTROL = "start", "final", "control"
 
@@ -181,6 +189,8 @@ class Scanner:
     payload: int = field(default=0, init=False)
     backlog: bool = field(default=False, init=False)
     """Whether there is more to say about bytes that were fed already: feed it nothing."""
+    marks_end: bool = field(default=False, init=False)
+    """Whether to say where the next message ends: with `MESSAGE_END`, behind its last bytes."""
     _held: bytes = field(default=b"", init=False)  # starts at a frame's first byte
     _left: int = field(default=0, init=False)  # of the frame that is being streamed
     _left_final: bool = field(default=False, init=False)
@@ -199,6 +209,12 @@ class Scanner:
     def mid_frame(self) -> bool:
         """Whether what was passed on ends inside a frame."""
         return self._left > 0
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether what was passed on ends inside a message."""
+        # A final frame that is streamed is not in_message any more.
+        return self._in_message or self._left > 0
 
     def feed(self, data: bytes) -> list[Event]:
         """
@@ -231,16 +247,17 @@ class Scanner:
             return [data]
         self._left = 0
         self.payload += left
+        events: list[Event] = [data[:left], BOUNDARY]
         if self._left_final:
             self._end_message()
-        if len(data) == left:
-            return [data, BOUNDARY]
-        return self._scan(data[left:], [data[:left], BOUNDARY])
+            if self.marks_end:
+                events.append(MESSAGE_END)
+        return events if len(data) == left else self._scan(data[left:], events)
 
     def _scan(self, data: bytes, events: list[Event]) -> list[Event]:
         """Walk frame headers from a frame boundary on; the hot loop of the Python pump."""
         outside, inside = _verdicts(self.bits)
-        masked, limits = self.masked, self.limits
+        masked, limits, marks_end = self.masked, self.limits, self.marks_end
         controls = 0
         start = position = 0  # what stands between the two is passed on in one piece
         end = len(data)
@@ -290,9 +307,12 @@ class Scanner:
                 events.append(data[start:])
                 return events
             self.payload += length
+            position = after
             if kind is _FINAL:
                 self._end_message()
-            position = after
+                if marks_end:
+                    events += (data[start:after], MESSAGE_END)
+                    start, marks_end = after, False
         if position == end and start == 0 and end:
             events.append(data)  # the common case: nothing to cut, nothing copied
             return events
@@ -343,7 +363,7 @@ class Scanner:
 
 def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool = True) -> bytes:
     """
-    Build one frame; the relay itself only ever needs control frames.
+    Build one frame: a control frame, or one that the relay itself has to say.
 
     :param mask: four bytes to mask with, or none for a frame to a client.
     """

@@ -72,6 +72,8 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
 void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data, size_t size);
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out);
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size);
+/* Send a data message between two of the other leg's; 0 when it is not taken. */
+int pump_inject(struct pump *pump, double now, int side, const uint8_t *frame, size_t size);
 void pump_finish(struct pump *pump, int side);
 void pump_shut(struct pump *pump, int side);
 void pump_let_go(struct pump *pump, int side);

@@ -152,9 +152,12 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
             return WS_MORE;
         }
         s->payload += length;
-        if (is_final)
-            end_message(s);
         *position += header + length;
+        if (is_final) {
+            end_message(s);
+            if (s->marks_end)
+                return WS_END;
+        }
     }
 }
 

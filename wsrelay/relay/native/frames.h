@@ -19,7 +19,8 @@ enum ws_found {
     WS_CONTROL,  /* a whole control frame at *position, *extent bytes long */
     WS_DROPPED,  /* the same, behind a close frame: nobody wants it */
     WS_BOUNDARY, /* *position is the end of a frame that was passed on in pieces */
-    WS_FAULT     /* the frame at *position breaks a rule: see fault and detail */
+    WS_FAULT,    /* the frame at *position breaks a rule: see fault and detail */
+    WS_END       /* *position is the end of a message, and marks_end is set */
 };
 
 /* One direction of one session. */
@@ -41,6 +42,7 @@ struct ws_scanner {
     bool in_message;
     bool is_binary; /* the message that began last */
     bool closed; /* a close frame was seen */
+    bool marks_end; /* stop at the end of a message, where it is not a WS_BOUNDARY anyway */
 };
 
 /*
@@ -48,10 +50,16 @@ struct ws_scanner {
  *
  * Everything before *position, as it is afterwards, may be passed on.  Go on with
  * another call: behind the control frame for WS_CONTROL and WS_DROPPED, from *position
- * for WS_BOUNDARY.  Nothing may be fed after WS_FAULT.
+ * for WS_BOUNDARY and WS_END.  Nothing may be fed after WS_FAULT.
  */
 enum ws_found ws_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size,
                       size_t *position, size_t *extent);
+
+/* Whether what may be passed on ends inside a message. */
+static inline bool ws_is_mid_message(const struct ws_scanner *scanner)
+{
+    return scanner->in_message || scanner->left; /* see ws_scan of final frames */
+}
 
 /*
  * Count size payload bytes of the frame that is passed on in pieces, at most left, which

@@ -26,6 +26,11 @@ bool leg_is_mid_frame(const struct leg *leg)
     return leg->far->scanner.left && leg_takes_data(leg);
 }
 
+static bool is_mid_message(const struct leg *leg)
+{
+    return ws_is_mid_message(&leg->far->scanner);
+}
+
 /* Whether data for this leg would have to be kept. */
 static bool is_full(const struct leg *leg)
 {
@@ -162,6 +167,8 @@ static void flush(struct leg *leg)
     leg->blocked = false;
     if (!buffer_size(&leg->waiting))
         leg->answers = 0;
+    if (!buffer_size(&leg->published))
+        leg->untaken = 0;
     if (leg->shut)
         send_fin(leg);
 }
@@ -198,6 +205,42 @@ void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size)
     }
 }
 
+static void write_message(struct leg *leg, const uint8_t *data, size_t size)
+{
+    leg->last_data = hub_of(leg)->now;
+    leg_write(leg, data, size);
+}
+
+/* Send a message of the relay's own, now or at the next end of one, or do not. */
+bool leg_inject(struct leg *leg, const uint8_t *frame, size_t size)
+{
+    if (leg->gone || leg->broken || leg->shut || leg->ending || leg->finished)
+        return false;
+    if (!leg->blocked && !buffer_size(&leg->out) && !buffer_size(&leg->published))
+        leg->untaken = 0;
+    if (leg->untaken && leg->untaken + size > MAX_PUBLISHED)
+        return false;
+    leg->untaken += size;
+    if (is_mid_message(leg)) {
+        leg_keep(leg, &leg->published, frame, size);
+        leg->far->scanner.marks_end = true;
+    } else {
+        write_message(leg, frame, size);
+    }
+    return !leg->broken;
+}
+
+/* Send what waited for the far leg's message to end. */
+static void at_message_end(struct leg *leg)
+{
+    struct buffer messages = leg->published;
+    leg->published = (struct buffer){0};
+    leg->far->scanner.marks_end = false;
+    if (buffer_size(&messages))
+        write_message(leg, buffer_bytes(&messages), buffer_size(&messages));
+    buffer_clear(&messages, &hub_of(leg)->blocks);
+}
+
 /* Send what waited for the far leg's frame to end. */
 void leg_at_boundary(struct leg *leg)
 {
@@ -206,6 +249,8 @@ void leg_at_boundary(struct leg *leg)
     leg->answers = 0;
     leg_write(leg, buffer_bytes(&frames), buffer_size(&frames));
     buffer_clear(&frames, &hub_of(leg)->blocks);
+    if (!is_mid_message(leg))
+        at_message_end(leg);
     if (leg->ending)
         leg_shut(leg);
     update_both(leg);
@@ -222,6 +267,7 @@ void leg_shut(struct leg *leg)
         tls_say_goodbye(leg);
     leg->shut = true;
     leg->answers = 0;
+    buffer_clear(&leg->published, &hub_of(leg)->blocks);
     if (!leg->broken && !leg->pipe && !buffer_size(&leg->out))
         send_fin(leg);
     update_both(leg);
@@ -257,6 +303,11 @@ static void tell_fault(struct leg *leg)
     hub->fault(leg->pump->owner, side_of(leg), leg->scanner.fault, leg->scanner.detail);
 }
 
+static bool waits_for_boundary(const struct leg *leg)
+{
+    return buffer_size(&leg->waiting) || buffer_size(&leg->published);
+}
+
 /*
  * Pass on frames, and tell of what is none; returns how many bytes were dealt with.
  *
@@ -267,7 +318,7 @@ static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
     size_t start = 0, position = 0, extent = 0, controls = 0;
     for (;;) {
         enum ws_found found = ws_scan(&leg->scanner, data, size, &position, &extent);
-        if (found == WS_BOUNDARY && !buffer_size(&leg->far->waiting))
+        if (found == WS_BOUNDARY && !waits_for_boundary(leg->far))
             continue;
         pass_on(leg, data + start, position - start);
         start = position;
@@ -275,6 +326,10 @@ static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
             return start;
         if (found == WS_BOUNDARY) {
             leg_at_boundary(leg->far);
+            continue;
+        }
+        if (found == WS_END) {
+            at_message_end(leg->far);
             continue;
         }
         cork(leg);
@@ -327,6 +382,7 @@ void leg_let_go(struct leg *leg)
     buffer_clear(&leg->held, &hub->blocks);
     buffer_clear(&leg->out, &hub->blocks);
     buffer_clear(&leg->waiting, &hub->blocks);
+    buffer_clear(&leg->published, &hub->blocks);
     buffer_clear(&leg->tls.unsaid, &hub->blocks);
     leg->gone = true;
     leg->blocked = leg->backlog = false;

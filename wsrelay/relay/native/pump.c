@@ -89,9 +89,16 @@ void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size)
     leg_send_own(&pump->legs[side], frame, size);
 }
 
+int pump_inject(struct pump *pump, double now, int side, const uint8_t *frame, size_t size)
+{
+    pump->hub->now = now;
+    return leg_inject(&pump->legs[side], frame, size);
+}
+
 void pump_finish(struct pump *pump, int side)
 {
     pump->legs[side].finished = true;
+    buffer_clear(&pump->legs[side].published, &pump->hub->blocks);
     leg_update(pump->legs[side].far);
 }
 
@@ -158,7 +165,8 @@ uint64_t pump_stalls(const struct pump *pump, int side)
 static uint64_t kept(const struct leg *leg)
 {
     return buffer_size(&leg->held) + (leg->pipe ? leg->pipe->size : 0) + buffer_size(&leg->out) +
-           buffer_size(&leg->waiting) + buffer_size(&leg->tls.unsaid);
+           buffer_size(&leg->waiting) + buffer_size(&leg->published) +
+           buffer_size(&leg->tls.unsaid);
 }
 
 void pump_totals(const struct pump *pump, struct ws_totals *totals)

@@ -20,6 +20,7 @@
 enum { READ_SIZE = 64 * 1024 };   /* bytes of one recv */
 enum { MAX_CONTROLS = 256 };      /* control frames handled in a row; each costs Python's time */
 enum { MAX_WAITING = 16 * 1024 }; /* bytes of the relay's own frames before a leg is not read */
+enum { MAX_PUBLISHED = 1024 * 1024 }; /* bytes of the relay's own messages that may wait for a leg */
 
 /* OpenSSL's objects of a leg: the connection, and the memory that it reads and writes. */
 struct tls {
@@ -44,10 +45,12 @@ struct leg {
     struct pipe *pipe;     /* to be sent first; NULL if there is nothing */
     struct buffer out;     /* to be sent */
     struct buffer waiting; /* frames of the relay's own, for the next boundary */
+    struct buffer published; /* messages of the relay's own, for the next end of a message */
     uint64_t received, sent, stalls, pauses;
     uint64_t uncounted; /* bytes of sent that belong to the opening handshake */
     double last_data;
     size_t answers;   /* bytes of the relay's own frames that were not taken yet */
+    size_t untaken;   /* and of its own messages */
     int fd;
     bool known : 1;    /* in the epoll set */
     bool readable : 1; /* there may be something to read */
@@ -135,6 +138,7 @@ void leg_lose(struct leg *leg);
 void leg_put(struct leg *leg, const uint8_t *data, size_t size);
 void leg_write(struct leg *leg, const uint8_t *data, size_t size);
 void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size);
+bool leg_inject(struct leg *leg, const uint8_t *frame, size_t size);
 void leg_update(struct leg *leg);
 bool leg_is_paused(const struct leg *leg);
 void leg_shut(struct leg *leg);
