@@ -67,6 +67,10 @@ An upstream's name may hold slashes: what counts is the first one.  ``--wait`` w
 for the answers to plain requests, too; those that are still under way after ``drain_timeout``,
 streams of events say, are broken off.  The exit code is 0 then, and 1 when somebody took the drain
 back meanwhile.""",
+    "publish": """\
+Prints to how many sessions, and to how many not and why: ``ending``, ``busy`` (too much waits
+for that client already), ``extension`` (one that the relay does not know).  A message has less
+than 64 KiB; docs/api says more.""",
     "reload": """\
 Prints every change, a line each, or ``nothing changed``.  A refused one is told with all
 errors; the relay goes on with the configuration that it had.""",

@@ -296,6 +296,7 @@ def make_session(id: str, pool: str, upstream: str, **facts: Any) -> dict[str, A
         "user_agent": "",
         "subprotocol": "",
         "extensions": "",
+        "tags": [],
         "opened": STARTED,
         "age_s": 60.0,
         "idle_s": 2.0,

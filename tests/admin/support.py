@@ -21,7 +21,7 @@ from twisted.logger import globalLogPublisher
 from zope.interface import alsoProvides, implementer
 
 from tests.relay.support import FakeTransport, Frame, frames_in, settle
-from wsrelay.admin.control import Json, Refused
+from wsrelay.admin.control import Json, Publication, Refused
 from wsrelay.admin.messages import Call
 from wsrelay.admin.site import make_admin_site
 from wsrelay.wire.frames import encode_frame
@@ -136,6 +136,7 @@ SESSION: Json = {
     "user_agent": "",
     "subprotocol": "",
     "extensions": "",
+    "tags": ["user:42"],
     "opened": "2026-11-21T14:00:01Z",
     "age_s": 61.0,
     "idle_s": 2.0,
@@ -163,6 +164,7 @@ class FakeControl:
     def __init__(self) -> None:
         self.orders: list[tuple[Any, ...]] = []
         self.why_not_ready = ""
+        self.publishing: Deferred[Json] = succeed({"sent": 12, "skipped": {"ending": 1}})
         self.reloading: Deferred[list[str]] = succeed(["pool chat: upstream b is new."])
         self.lines: list[Json] = []
         self.asked: list[tuple[Mapping[str, str], int]] = []
@@ -228,6 +230,12 @@ class FakeControl:
     def ready(self, pool: str | None) -> Json:
         self.orders.append(("ready", pool))
         return {"ready": True}
+
+    def publish(self, publication: Publication) -> Deferred[Json]:
+        self.orders.append(("publish", publication))
+        if publication.name == "gone":
+            raise Refused(404, "unknown route 'gone'; known: chat.")
+        return self.publishing
 
     def reload(self) -> Deferred[list[str]]:
         self.orders.append(("reload",))

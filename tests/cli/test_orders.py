@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +62,16 @@ Output = pytest.CaptureFixture[str]
             ("POST", "/api/pools/chat/rebalance", {"rate": "600/m"}),
             "pool chat is rebalanced at 600/m",
         ),
+        (
+            ["publish", "--route", "chat", "hello wörld"],
+            ("POST", "/api/publish", {"route": "chat", "text": "hello wörld"}),
+            "sent to 0 sessions",
+        ),
+        (
+            ["publish", "--pool", "chat", ""],
+            ("POST", "/api/publish", {"pool": "chat", "text": ""}),
+            "sent to 0 sessions",
+        ),
         (["close", "88be"], ("DELETE", "/api/sessions/88be", None), "session 88be is being closed"),
         (
             ["close", "a/b?", "--code", "4000", "--reason", "go & rest"],
@@ -96,6 +108,10 @@ def test_an_order_is_sent_and_told(
         ["rebalance"],
         ["close"],
         ["close", "x", "--code", "normal"],
+        ["publish", "hello"],
+        ["publish", "--route", "chat"],
+        ["publish", "--route", "chat", "--tag", "x", "hello"],
+        ["publish", "--route", "chat", "--binary-file", "x", "hello"],
         ["sessions", "--limit", "0"],
         ["top", "--interval", "1"],
         ["top", "--interval", "10ms"],
@@ -133,6 +149,46 @@ def test_the_begin_of_a_drain_is_told_with_its_numbers(
     assert run(capsys, "drain", "--all").out == (
         "the relay is draining: 40 of 100 sessions closed after 3.1s, at most 27s to go\n"
     )
+
+
+def test_a_published_message_may_be_a_file_or_standard_input(
+    relay: Relay, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.answer("POST /api/publish", {"sent": 1, "skipped": {}})
+    (tmp_path / "message").write_bytes(b"\x00\xff")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    for name, content in ((str(tmp_path / "message"), b"\x00\xff"), ("-", b"piped")):
+        relay.asked.clear()
+        assert run(capsys, "publish", "--tag", "x", "--binary-file", name).out == (
+            "sent to 1 session\n"
+        )
+        body = {"tag": "x", "binary": base64.b64encode(content).decode()}
+        assert relay.asked == [("POST", "/api/publish", body)]
+
+
+def test_a_message_that_cannot_be_read_is_not_published(relay: Relay, capsys: Output) -> None:
+    ran = run(capsys, "publish", "--tag", "x", "--binary-file", "/nowhere")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == ("wsrelay: --binary-file: cannot read /nowhere: No such file or directory\n")
+    assert relay.asked == []
+
+
+def test_no_more_of_a_file_is_read_than_is_too_much(relay: Relay, capsys: Output) -> None:
+    relay.answer("POST /api/publish", {"error": "The body is over 65536 bytes."}, status=413)
+    ran = run(capsys, "publish", "--tag", "x", "--binary-file", "/dev/zero")
+    assert (ran.code, ran.err) == (1, "wsrelay: The body is over 65536 bytes.\n")
+    ((_, _, body),) = relay.asked
+    assert len(body["binary"]) > 65_536
+
+
+def test_those_that_did_not_get_a_message_are_told_by_the_reason(
+    relay: Relay, capsys: Output
+) -> None:
+    answer = {"sent": 12, "skipped": {"busy": 2, "ending": 1}}
+    relay.answer("POST /api/publish", answer)
+    words = ["publish", "--route", "chat", "hello"]
+    assert run(capsys, *words).out == "sent to 12 sessions; not sent to 2 busy, 1 ending\n"
+    assert json.loads(run(capsys, *words, "--json").out) == answer
 
 
 def test_json_of_an_order_is_the_answer(relay: Relay, capsys: Output) -> None:

@@ -48,6 +48,7 @@ CONTRACT = {
     "wsrelay_upstream_up": ("gauge", {"pool", "upstream"}),
     "wsrelay_upstream_weight": ("gauge", {"pool", "upstream"}),
     "wsrelay_health_transitions_total": ("counter", {"pool", "upstream", "to"}),
+    "wsrelay_published_total": ("counter", {"result"}),
     "wsrelay_pauses_total": ("counter", {"leg"}),
     "wsrelay_buffered_bytes": ("gauge", set()),
     "wsrelay_queue_length": ("gauge", {"pool"}),

@@ -213,6 +213,11 @@ class BoundTests(InjectTestCase):
             self.transports[CLIENT].stalled = False
             self.settle()
 
+    def test_a_leg_that_takes_all_may_get_any_number(self) -> None:
+        self.start()
+        for _ in range(3 * MAX_PUBLISHED // 50_000):
+            self.assertTrue(self.inject(bytes(50_000)))
+
     def test_one_message_may_be_longer_if_nothing_waits(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True

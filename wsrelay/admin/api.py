@@ -19,7 +19,7 @@ from wsrelay.admin.messages import (
     json_answer,
     text_answer,
 )
-from wsrelay.admin.reading import read_body, read_number, read_query
+from wsrelay.admin.reading import read_body, read_number, read_publication, read_query
 from wsrelay.admin.routing import Entry, Route
 from wsrelay.admin.waiting import within
 from wsrelay.config.values import close_code, integer, rate_of
@@ -34,8 +34,8 @@ LISTED: Final = 1000
 MOST_LISTED: Final = 10_000
 """The largest ``limit``: the relay does nothing else while it writes them."""
 
-RELOAD_PATIENCE: Final = 60.0
-"""Seconds after which nobody is kept waiting for a reload."""
+PATIENCE: Final = 60.0
+"""Seconds after which nobody is kept waiting for a reload, or for a message to be sent."""
 
 STATES: Final = ("ready", "drain", "down")
 MOST_WEIGHT: Final = 65_535
@@ -62,6 +62,7 @@ def make_routes(control: Control, logins: Logins | None, live: Live, reactor: An
         Route("POST", "/api/pools/{pool}/rebalance", api.rebalance),
         Route("POST", "/api/pools/{pool}/drain", api.drain),
         Route("POST", "/api/pools/{pool}/ready", api.ready),
+        Route("POST", "/api/publish", api.publish),
         Route("POST", "/api/drain", api.drain),
         Route("POST", "/api/ready", api.ready),
         Route("POST", "/api/reload", api.reload),
@@ -82,7 +83,7 @@ class Api:
     """
     The actions.  Each raises `Refused` for what cannot be.
 
-    :param reactor: for how long a reload may take.
+    :param reactor: for how long a reload, say, may take.
     """
 
     def __init__(self, control: Control, live: Live, reactor: IReactorTime) -> None:
@@ -149,6 +150,12 @@ class Api:
             raise Refused(400, f"reason: it is over {MAX_REASON} bytes; a close frame has no more.")
         return json_answer(200, self._control.close_session(id, code, reason))
 
+    async def publish(self, call: Call) -> Answer:
+        """``POST /api/publish``."""
+        late = Refused(504, "The message is still being sent; metrics will say to how many.")
+        result = self._control.publish(read_publication(call))
+        return json_answer(200, await within(self._reactor, PATIENCE, result, late))
+
     # pools
 
     def pools(self, call: Call) -> Answer:
@@ -207,5 +214,5 @@ class Api:
         """``POST /api/reload``."""
         read_body(call, {})
         late = Refused(504, "The reload is still under way; the log will say how it ends.")
-        changes = await within(self._reactor, RELOAD_PATIENCE, self._control.reload(), late)
+        changes = await within(self._reactor, PATIENCE, self._control.reload(), late)
         return json_answer(200, {"changes": changes})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
-__all__ = ["Control", "Json", "Refused"]
+__all__ = ["Control", "Json", "Publication", "Refused"]
 
 Json = dict[str, Any]
 """A JSON object; docs/api.rst says what is in each."""
@@ -27,6 +28,23 @@ class Refused(Exception):  # noqa: N818  the name of what it is
         self.status = status
         self.message = message
         self.errors = tuple(errors)
+
+
+@frozen
+class Publication:
+    """
+    A message for many sessions.
+
+    :param kind: ``route``, ``pool`` or ``tag``: what *name* is the name of.
+    :param direction: ``down``, to the clients, or ``up``, to the upstreams.
+    :param payload: a text as UTF-8.
+    """
+
+    kind: str
+    name: str
+    direction: str
+    payload: bytes = field(repr=False)
+    is_binary: bool
 
 
 class Control(Protocol):
@@ -109,6 +127,16 @@ class Control(Protocol):
         Take `drain` back.
 
         :raises Refused: 404, no such pool.
+        """
+
+    def publish(self, publication: Publication) -> Deferred[Json]:
+        """
+        Send a message to all live sessions of a route or a pool, or with a tag.
+
+        Fires with ``{"sent": how many, "skipped": {why: how many}}``; cancelling it stops
+        nothing.
+
+        :raises Refused: 404, no such route or pool.
         """
 
     def reload(self) -> Deferred[list[str]]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from base64 import b64decode
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
-from wsrelay.admin.control import Json, Refused
+from wsrelay.admin.control import Json, Publication, Refused
 from wsrelay.admin.messages import JSON, LARGEST_BODY, Call
 
-__all__ = ["content_of", "read_body", "read_form", "read_number", "read_query"]
+__all__ = [
+    "content_of",
+    "read_body",
+    "read_form",
+    "read_number",
+    "read_publication",
+    "read_query",
+]
 
 _KINDS: Final = {str: "a string", int: "a whole number"}
 _MOST_PAIRS: Final = 50
@@ -64,6 +72,37 @@ def read_body(call: Call, known: Mapping[str, type], needed: Collection[str] = (
         if key not in body:
             raise Refused(400, f"The body lacks '{key}'.")
     return body
+
+
+_RECEIVERS: Final = ("route", "pool", "tag")
+_PAYLOADS: Final = ("text", "binary")
+_DIRECTIONS: Final = ("down", "up")
+
+
+def read_publication(call: Call) -> Publication:
+    """
+    Read what is to be published, and to whom.
+
+    :raises Refused: 400, 413, 415.
+    """
+    body = read_body(call, dict.fromkeys((*_RECEIVERS, *_PAYLOADS, "direction"), str))
+    kind, form = _one_of(_RECEIVERS, body), _one_of(_PAYLOADS, body)
+    direction = body.get("direction", "down")
+    if direction not in _DIRECTIONS:
+        raise Refused(400, f"'direction' has to be one of {', '.join(_DIRECTIONS)}.")
+    try:
+        payload = body[form].encode() if form == "text" else b64decode(body[form], validate=True)
+    except ValueError as error:
+        raise Refused(400, f"'{form}' has to be base64.") from error
+    return Publication(kind, body[kind], direction, payload, form == "binary")
+
+
+def _one_of(keys: Sequence[str], body: Json) -> str:
+    found = [key for key in keys if key in body]
+    if len(found) != 1:
+        *most, last = (f"'{key}'" for key in keys)
+        raise Refused(400, f"The body needs exactly one of {', '.join(most)} and {last}.")
+    return found[0]
 
 
 def content_of(call: Call, media_type: str) -> bytes:

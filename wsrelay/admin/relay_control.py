@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import define
+from collections import Counter
+
+from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from wsrelay.admin.control import Refused
+from wsrelay.admin.control import Publication, Refused
 from wsrelay.admin.relay_view import RelayView
 from wsrelay.admin.words import Json, closing_words, session_words
 from wsrelay.config.lines import absolute_upstream
@@ -14,6 +16,9 @@ from wsrelay.log import Logger
 from wsrelay.pools.choosing import announce
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
+from wsrelay.relay.published import RESULTS
+from wsrelay.relay.publishing import Publisher
+from wsrelay.relay.pump import Side
 
 log = Logger()
 
@@ -22,6 +27,12 @@ log = Logger()
 class RelayControl(RelayView):
     """Shows and steers one relay; a `Control`."""
 
+    _publisher: Publisher = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._publisher = Publisher(self.service.relay.reactor)
+
     def close_session(self, id: str, code: int, reason: str) -> Json:
         """Close both legs."""
         session = self.session_called(id)
@@ -29,6 +40,20 @@ class RelayControl(RelayView):
             raise Refused(409, f"Session {id} is closing already.")
         session.close(code, reason, "admin")
         return session_words(session, self.calendar)
+
+    def publish(self, publication: Publication) -> Deferred[Json]:
+        """Send a message to many sessions."""
+        sessions = self.sessions_of(publication.kind, publication.name)
+        side = Side.UPSTREAM if publication.direction == "up" else Side.CLIENT
+        payload, is_binary = publication.payload, publication.is_binary
+        return self._publisher.publish(sessions, side, payload, is_binary).addCallback(
+            self._published
+        )
+
+    def _published(self, results: Counter[str]) -> Json:
+        self.counts.published.update(results)
+        skipped = {why: results[why] for why in RESULTS if why != "sent" and results[why]}
+        return {"sent": results["sent"], "skipped": skipped}
 
     def change_upstream(self, pool: str, name: str, state: str | None, weight: int | None) -> Json:
         """Set state and weight of an upstream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,6 +180,21 @@ class RelayView:
         if session is None:
             raise Refused(404, f"There is no session {id}; it may have ended.")
         return session
+
+    def sessions_of(self, kind: str, name: str) -> Collection[Session]:
+        """
+        Return the live sessions of a route or a pool, or with a tag, as *kind* says.
+
+        Raise `Refused` if there is no such route or pool; tags come and go.
+        """
+        relay = self.service.relay
+        if kind == "tag":
+            return relay.tags.sessions(name)
+        if kind == "pool":
+            self.pool_called(name)
+        elif name not in (known := [each.name for each in self.service.config.routes]):
+            raise Refused(404, unknown_name("route", name, known))
+        return [each for each in relay.sessions.values() if getattr(each.facts, kind) == name]
 
     # words
 

@@ -185,6 +185,7 @@ def session_words(session: Session, calendar: Calendar) -> Json:
         "user_agent": facts.user_agent,
         "subprotocol": facts.subprotocol,
         "extensions": facts.extensions,
+        "tags": sorted(facts.tags),
         "opened": calendar.at(session.opened_at),
         "age_s": calendar.ago(session.opened_at),
         "idle_s": calendar.ago(max(session.pump.last_data(), session.opened_at)),

@@ -83,6 +83,13 @@ FAMILIES: Final = {
         "Payload bytes of data frames as they were on the wire; direction up is from the client.",
         ("route", "direction"),
     ),
+    "wsrelay_published_total": Family(
+        "counter",
+        "Messages of the relay's own, by POST /api/publish, counted for each session: sent, or "
+        "not, because too much waited already (busy), the session was ending, or its peers use "
+        "an extension that the relay does not know. They are in no other count of messages.",
+        ("result",),
+    ),
     "wsrelay_pauses_total": Family(
         "counter",
         "How often a leg was not read any more because the other one took no more.",

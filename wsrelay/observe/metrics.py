@@ -21,6 +21,7 @@ from typing_extensions import override
 from wsrelay.observe.bounds import Counts, Distinct, UpstreamKey
 from wsrelay.relay.causes import Cause
 from wsrelay.relay.facts import REFUSALS, Exchanged, Facts, Nobody
+from wsrelay.relay.published import RESULTS
 from wsrelay.relay.pump import Side
 from wsrelay.relay.session import Session
 
@@ -91,6 +92,7 @@ class Metrics(Nobody):
     retries: Counter[str] = field(factory=Counter, init=False)
     health_transitions: Counts[tuple[str, str, str]] = field(factory=Counts, init=False)
     reloads: Counter[str] = field(init=False)
+    published: Counter[str] = field(init=False)
     ping_rtt: dict[Side, Histogram] = field(init=False)
     handshake_seconds: defaultdict[str, Histogram] = field(init=False)
     http_request_seconds: defaultdict[str, Histogram] = field(init=False)
@@ -103,6 +105,7 @@ class Metrics(Nobody):
             {(side.value, result): 0 for side in Side for result in ("answered", "late")}
         )
         self.reloads = Counter({"ok": 0, "refused": 0})
+        self.published = Counter(dict.fromkeys(RESULTS, 0))
         self.ping_rtt = {side: Histogram(PING_BUCKETS) for side in Side}
         self.handshake_seconds = _by_phase()
         self.http_request_seconds = _by_phase()

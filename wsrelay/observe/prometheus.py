@@ -94,6 +94,7 @@ class Exporter:
                 ((side.value,), histogram) for side, histogram in metrics.ping_rtt.items()
             ],
             "wsrelay_health_transitions_total": metrics.health_transitions.items(),
+            "wsrelay_published_total": _by_one_label(metrics.published),
             "wsrelay_reloads_total": _by_one_label(metrics.reloads),
         }
 

@@ -54,7 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--timeout": {
         "type": _read(duration),
         "metavar": "TIME",
-        "help": "how long to wait for an answer: 10s, for a reload 65s",
+        "help": "how long to wait for an answer: 10s, for publish and reload 65s",
     },
     "--json": {"action": "store_true", "help": "print JSON"},
 }
@@ -97,6 +97,7 @@ def add_commands(commands: Commands, run: Callable[[argparse.Namespace], int]) -
     )
     _sessions(add("sessions", "list sessions, or tell everything about one"))
     _close(add("close", "close a session"))
+    _publish(add("publish", "send a message to the clients of all sessions of a kind"))
     add("reload", "read relay.ini again, and say what changed or why it was refused")
 
 
@@ -164,6 +165,20 @@ def _close(parser: argparse.ArgumentParser) -> None:
         "--code", type=_read(_positive), metavar="N", help="the close code; 1000 if not said"
     )
     parser.add_argument("--reason", metavar="TEXT", help="what both peers are told")
+
+
+def _publish(parser: argparse.ArgumentParser) -> None:
+    to = parser.add_mutually_exclusive_group(required=True)
+    to.add_argument("--route", metavar="ROUTE", help="to the sessions of a route")
+    to.add_argument("--pool", metavar="POOL", help="to those of a pool")
+    to.add_argument("--tag", metavar="TAG", help="to those that policies or filters tagged so")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("text", nargs="?", metavar="TEXT", help="a text message")
+    what.add_argument(
+        "--binary-file",
+        metavar="FILE",
+        help="a binary message: what is in a file; - is standard input",
+    )
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

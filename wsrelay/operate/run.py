@@ -12,6 +12,7 @@ from wsrelay.operate.client import Client, trust
 from wsrelay.operate.console import Console, make_console
 from wsrelay.operate.drains import drain, rebalance
 from wsrelay.operate.orders import close, make_ready, reload, set_weight
+from wsrelay.operate.publish import publish
 from wsrelay.operate.sessions import show_sessions
 from wsrelay.operate.status import show_status
 from wsrelay.operate.top import show_top
@@ -31,12 +32,13 @@ _COMMANDS: Final[dict[str, Command]] = {
     "rebalance": rebalance,
     "sessions": show_sessions,
     "close": close,
+    "publish": publish,
     "reload": reload,
 }
 
 _DEFAULTS: Final = {"admin": "", "config": "", "token_file": "", "ca": "", "timeout": 0.0}
-_PATIENCE: Final = {"reload": 65.0}
-"""Seconds; the relay says so itself when a reload has lasted 60."""
+_PATIENCE: Final = {"reload": 65.0, "publish": 65.0}
+"""Seconds; the relay says so itself when one of these has lasted 60."""
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141

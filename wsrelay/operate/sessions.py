@@ -129,4 +129,6 @@ def _value(key: str, value: Any) -> Cell:
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_word, value)) or "-"
     return "-" if value is None or value == "" else str(value)

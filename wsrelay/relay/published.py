@@ -9,7 +9,10 @@ from typing import Final
 from wsrelay.relay.pump import Side
 from wsrelay.wire.frames import BINARY, TEXT, encode_frame
 
-__all__ = ["MAX_PUBLISHED", "frame_of"]
+__all__ = ["MAX_PUBLISHED", "RESULTS", "frame_of"]
+
+RESULTS: Final = ("sent", "busy", "ending", "extension")
+"""What becomes of a message for one session; see `Session.publish`."""
 
 MAX_PUBLISHED: Final = 1024 * 1024
 """Bytes of such messages that may wait for a leg; one alone may be longer."""

@@ -301,7 +301,6 @@ class PythonLeg:
             self._handle(self.scanner.feed(b""))
         self.gone = True
         self.blocked = False
-        self.published.clear()
         _cancel(self._turn)
         self.update_reading()
         self.far.update_reading()

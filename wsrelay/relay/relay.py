@@ -36,6 +36,7 @@ from wsrelay.relay.reception import receive
 from wsrelay.relay.routing import RouteTable
 from wsrelay.relay.search import Search
 from wsrelay.relay.session import Session
+from wsrelay.relay.tags import Tags
 from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.forward import switching_head
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
@@ -89,6 +90,7 @@ class Relay:
     openings: set[Opening] = field(factory=set, init=False)
     exchanges: Exchanges = field(init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)
+    tags: Tags = field(factory=Tags, init=False)
     is_draining: bool = field(default=False, init=False)
     on_members: Callable[[Pool], None] = field(default=nobody_cares, init=False)
     """Called when the upstreams of a pool have changed."""
@@ -239,6 +241,7 @@ class Relay:
 
         def ended(session: Session) -> None:
             del self.sessions[session.id]
+            self.tags.ended(session)
             lease.release()
             client.give_back()
             try:
@@ -251,6 +254,7 @@ class Relay:
             self.make_pump, client.transport, connection.transport, _options(route, agreed)
         )
         self.sessions[session.id] = session
+        self.tags.opened(session)
         for each, side in ((client, Side.CLIENT), (connection, Side.UPSTREAM)):
             each.receive = session.pump.received_from(side)
             each.lost = _loser(session, side)

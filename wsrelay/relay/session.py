@@ -32,7 +32,7 @@ from wsrelay.relay.heartbeat import Heartbeat
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
 from wsrelay.wire import close
-from wsrelay.wire.frames import Violation
+from wsrelay.wire.frames import ANY_BITS, Violation
 
 log = Logger()
 
@@ -79,6 +79,7 @@ class Session:
     """Seconds of the last ping and pong on each leg, once there was one."""
     opened_at: float = field(init=False)
     pump: Pump = field(init=False)
+    _is_opaque: bool = field(init=False)  # its extensions could make anything of a frame
     _halves: dict[Side, _Half] = field(init=False)
     _ping_timer: IDelayedCall | None = field(default=None, init=False)  # for the first ones
     _idle_timer: IDelayedCall | None = field(default=None, init=False)
@@ -97,6 +98,7 @@ class Session:
         self.id = self.facts.id
         self.opened_at = self.reactor.seconds()
         self.pump = make_pump(self, client, upstream, options, self.reactor)
+        self._is_opaque = options.bits == ANY_BITS
         near, far = ClientLeg(), UpstreamLeg()
         near.open(self)
         far.open(self)
@@ -208,6 +210,21 @@ class Session:
         for half in self._halves.values():
             self._tell(half, code, encoded)
         self._settle()
+
+    def publish(self, side: Side, payload: bytes, is_binary: bool) -> str:
+        """
+        Send a message of the relay's own to one peer, between two messages of the other's.
+
+        :returns: ``sent``: it is on its way, or waits for the end of a message; ``busy``:
+            too much waits already for that peer; ``ending``: the session is; ``extension``:
+            the peers have agreed on one that the relay does not know, and what is no frame
+            of theirs might mean something else to them.
+        """
+        if self.is_ending:
+            return "ending"
+        if self._is_opaque:
+            return "extension"
+        return "sent" if self.pump.inject(side, payload, is_binary) else "busy"
 
     @property
     def is_ending(self) -> bool:
