@@ -52,7 +52,8 @@ sanitize: $(TOOLS)
 fuzz:
 	mkdir -p build/fuzz/corpus
 	$(CLANG) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-Iwsrelay/relay/native tests/native/fuzz_frames.c wsrelay/relay/native/frames.c \
+		-Iwsrelay/relay/native tests/native/fuzz_frames.c \
+		wsrelay/relay/native/frames.c wsrelay/relay/native/pace.c \
 		-o build/fuzz/fuzz_frames
 	build/fuzz/fuzz_frames -max_total_time=$(SECONDS) -max_len=600 \
 		-artifact_prefix=build/fuzz/ build/fuzz/corpus

@@ -91,6 +91,7 @@ class Owner:
     on_control: Callable[[Side, bytes], None] = lambda side, frame: None
     on_violation: Callable[[Side], None] = lambda side: None
     on_lost: Callable[[Side], None] = lambda side: None
+    on_slow: Callable[[Side], None] = lambda side: None
     failures: list[BaseException | None] = field(factory=list)
 
     def control_received(self, side: Side, frame: bytes) -> None:
@@ -108,6 +109,10 @@ class Owner:
         self.told.append((side, "lost"))
         self.on_lost(side)
 
+    def leg_slow(self, side: Side) -> None:
+        self.told.append((side, "slow"))
+        self.on_slow(side)
+
 
 class PumpTestCase(GroundTestCase):
     """Gives each test a pump between two transports."""
@@ -119,13 +124,13 @@ class PumpTestCase(GroundTestCase):
         self.transports = {side: self.ground.transport() for side in Side}
         self.join()
 
-    def join(self, limits: Limits = LIMITS) -> None:
-        """Make the pump between the transports."""
+    def join(self, limits: Limits = LIMITS, slow: float | None = None) -> None:
+        """Make the pump between the transports; both may send as *limits* say."""
         self.pump = self.ground.make_pump(
             self.owner,
             self.transports[Side.CLIENT],
             self.transports[Side.UPSTREAM],
-            PumpOptions(0, limits, limits),
+            PumpOptions(0, limits, limits, slow),
             self.clock,
         )
         for side, transport in self.transports.items():
@@ -145,6 +150,13 @@ class PumpTestCase(GroundTestCase):
         for piece in pieces:
             self.transports[side].peer_sends(piece)
         self.settle()
+
+    def pass_time(self, seconds: float, step: float = 0.25) -> None:
+        """Let time pass, in steps between which the peers do what they can."""
+        until = self.clock.seconds() + seconds
+        while (left := until - self.clock.seconds()) > 1e-9:
+            self.clock.advance(min(step, left))
+            self.settle()
 
     def got(self, side: Side) -> bytes:
         return bytes(self.transports[side].received)

@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from wsrelay.config.model import PoolConfig, RouteConfig, UpstreamConfig
 from wsrelay.pools.pool import Upstream
 from wsrelay.relay.facts import Facts, Nobody
-from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
+from wsrelay.relay.limits import options_of
+from wsrelay.relay.pump import Pump, PumpFactory, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.session import Session
 from wsrelay.relay.transports import Connection
@@ -363,9 +364,7 @@ class Conversation:
         self.session = Session(
             facts, route, self.pool_upstream, self.clock, Nobody(), self.ended.append
         )
-        up = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up)
-        down = Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down)
-        self.session.join(ground.make_pump, self.client, self.upstream, PumpOptions(bits, up, down))
+        self.session.join(ground.make_pump, self.client, self.upstream, options_of(route, bits))
         for side in Side:
             connect(self.session.pump, side, self.leg(side))
         self.session.start(b"", from_client, from_upstream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import strategies as st
 
 from wsrelay.wire.frames import (
@@ -18,6 +18,7 @@ from wsrelay.wire.frames import (
     Scanner,
     encode_frame,
 )
+from wsrelay.wire.paces import Pace
 
 TEXT, BINARY, MORE = 1, 2, 0
 MASK = b"\x11\x22\x33\x44"
@@ -127,3 +128,22 @@ def honest_cases(draw: st.DrawFn) -> Case:
     cuts = draw(st.lists(st.integers(0, 200_000), max_size=12))
     whole = draw(st.sampled_from([0, 1, 5, 125, 126, 300, 16384]))
     return Case(data, cuts, masked, 0, Limits(whole))
+
+
+def paces(*bursts: float) -> st.SearchStrategy[Pace]:
+    return st.builds(Pace, st.sampled_from([1 / 60, 1.0, 3.0, 250.0, 1e6]), st.sampled_from(bursts))
+
+
+@st.composite
+def paced_cases(draw: st.DrawFn) -> Case:
+    """Draw cases that count messages, or bytes, or both."""
+    case = draw(st.one_of(cases(), honest_cases()))
+    messages = draw(st.one_of(st.none(), paces(1.0, 2.0, 2.5, 9.0)))
+    every = paces(1.0, 20.0, 300.5, 66_000.0)
+    limits = evolve(
+        case.limits,
+        messages=messages,
+        bytes=draw(st.one_of(st.none(), every) if messages else every),
+        throttles=draw(st.booleans()),
+    )
+    return evolve(case, limits=limits)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support import require
-from tests.wire.samples import TEXT, Case, cases, down, honest_cases, up
+from tests.wire.samples import TEXT, Case, cases, down, honest_cases, paced_cases, up
 from wsrelay.wire.frames import (
     BOUNDARY,
     CLOSE,
@@ -22,16 +22,16 @@ from wsrelay.wire.frames import (
     Event,
     Fault,
     Limits,
-    Scanner,
-    violation_of,
 )
+from wsrelay.wire.paced_frames import PacedScanner, scanner_of
+from wsrelay.wire.paces import Pace
 
 try:
     from wsrelay.relay._native import ffi, lib
 except ImportError:
     ffi = lib = None
 
-MORE, CONTROL, DROPPED, END_OF_FRAME, FAULT = range(5)  # enum ws_found
+MORE, CONTROL, DROPPED, END_OF_FRAME, FAULT, OVER = range(6)  # enum ws_found
 NO_LIMIT = 2**64 - 1
 
 
@@ -52,12 +52,16 @@ class NativeScanner:
                 limits.whole_frames,
                 NO_LIMIT if limits.max_frame is None else limits.max_frame,
                 NO_LIMIT if limits.max_message is None else limits.max_message,
+                *(_in_c(limits.messages), _in_c(limits.bytes), limits.throttles),
             ),
         )
+        self._limits = limits
         self._scanner = ffi.gc(lib.scanner_new(case.masked, case.bits, numbers), lib.scanner_free)
         self.held = b""
         self.backlog = False
+        self.waits = False
         self.violated = False
+        self._unpaid = b""
 
     @property
     def need(self) -> int:
@@ -73,10 +77,32 @@ class NativeScanner:
 
     def feed(self, data: bytes) -> list[Event]:
         """Do what `Scanner.feed` does."""
-        self.backlog = False
+        self.backlog = self.waits = False
         if self.violated:
             return []
-        return self._scan(self.held + data)
+        data = self._unpaid + data
+        paid = lib.scanner_pay(self._scanner, len(data))
+        self._unpaid = data[paid:]
+        events = self._scan(self.held + data[:paid])
+        if self._unpaid and not self.backlog and not self.violated:
+            self._stop_at(lib.scanner_go_over(self._scanner), events)
+        return events
+
+    def fill(self, now: float) -> None:
+        lib.scanner_fill(self._scanner, now)
+
+    @property
+    def wait(self) -> float:
+        return float(lib.scanner_wait(self._scanner)) if self.waits else 0.0
+
+    def _stop_at(self, found: int, events: list[Event]) -> None:
+        """Note why nothing more is scanned."""
+        if found == OVER:
+            self.waits = self.backlog = True
+            return
+        fault, detail = lib.scanner_fault(self._scanner), lib.scanner_detail(self._scanner)
+        events.append(self._limits.violation(Fault(fault), detail))
+        self.violated = True
 
     def _scan(self, data: bytes) -> list[Event]:
         # Not a byte more than it says, so that a sanitizer sees a read behind it.
@@ -94,11 +120,9 @@ class NativeScanner:
             start = position[0]
             if found == MORE:
                 break
-            if found == FAULT:
-                fault = Fault(lib.scanner_fault(self._scanner))
-                events.append(violation_of(fault, lib.scanner_detail(self._scanner)))
-                self.violated = True
-                start = size
+            if found in (FAULT, OVER):
+                self._stop_at(found, events)
+                start = size if found == FAULT else start
                 break
             if found == END_OF_FRAME:
                 events.append(BOUNDARY)
@@ -118,10 +142,14 @@ class NativeScanner:
         return events
 
 
+def _in_c(pace: Pace | None) -> tuple[float, float]:
+    return (pace.per_second, pace.burst) if pace is not None else (0.0, 0.0)
+
+
 def drained(scanner: Any, data: bytes) -> list[Event]:
     """Feed, go on with the backlog, and put together what passes in one piece."""
     events = scanner.feed(data)
-    while scanner.backlog:
+    while scanner.backlog and not getattr(scanner, "waits", False):
         events += scanner.feed(b"")
     joined: list[Event] = []
     for event in events:
@@ -175,6 +203,24 @@ def test_they_agree_on_good_frames_of_which_one_bit_was_turned(
     assert_agreement(evolve(case, data=bytes(data)))
 
 
+@given(paced_cases(), st.lists(st.sampled_from([-1.0, 0.0, 0.01, 0.3, 1.0, 7.0]), max_size=12))
+@example(Case(up(PING) * (MAX_CONTROLS + 9), (), True, 0, Limits(bytes=Pace(7.0, 1599.0))), [0.3])
+def test_they_let_the_same_through_at_any_pace_at_any_time(case: Case, times: list[float]) -> None:
+    python, native = scanner_of(case.masked, case.bits, case.limits), NativeScanner(case)
+    assert isinstance(python, PacedScanner)
+    now = 0.0
+    chunks = case.chunks
+    for elapsed in [*times, *[0.1] * len(chunks)]:
+        now += elapsed
+        for scanner in (python, native):
+            scanner.fill(now)
+        chunk = b"" if python.waits or not chunks else chunks.pop(0)
+        assert drained(native, chunk) == drained(python, chunk)
+        assert (native.waits, native.wait) == (python.waits, python.wait)
+        assert native.violated is python._violated
+        assert native.state[1:] == (python.messages, python.binary_messages, python.payload)
+
+
 @given(st.integers(2**62, 2**64 - 1), st.sampled_from([0, 2**63, 2**64 - 2]), st.booleans())
 def test_they_agree_on_lengths_and_limits_next_to_which_numbers_overflow(
     length: int, limit: int, is_frame_limit: bool
@@ -222,8 +268,8 @@ def test_the_rules_have_the_same_numbers_in_c_as_in_python() -> None:
 def test_each_rule_can_be_broken_in_both(fault: Fault) -> None:
     data, masked, limits = BREACHES[fault]
     case = Case(data, (), masked, 0, limits)
-    expected = violation_of(fault, DETAILS.get(fault))
-    assert drained(Scanner(masked, 0, limits), data)[-1] == expected
+    expected = limits.violation(fault, DETAILS.get(fault))
+    assert drained(scanner_of(masked, 0, limits), data)[-1] == expected
     assert drained(NativeScanner(case), data)[-1] == expected
 
 
@@ -247,5 +293,7 @@ BREACHES = {
         False,
         Limits(max_message=10),
     ),
+    Fault.MANY_MESSAGES: (down(TEXT) * 3, False, Limits(messages=Pace(1.0, 2.0))),
+    Fault.MANY_BYTES: (down(TEXT) * 3, False, Limits(bytes=Pace(1.0, 5.0))),
 }
 DETAILS = {Fault.RESERVED_OPCODE: 3, Fault.BIG_FRAME: 10, Fault.BIG_MESSAGE: 10}

@@ -27,8 +27,9 @@ FAMILIES: Final = {
     "wsrelay_handshake_seconds": Family(
         "histogram",
         "Time of opening handshakes: until the request was there (request), until the route's "
-        "policies had admitted it (policies), in the pool's queue (queue), until the upstream was connected (connect), until it answered (answer), and as "
-        "a whole, of those that an upstream was asked for (total).",
+        "policies had admitted it (policies), in the pool's queue (queue), until the upstream "
+        "was connected (connect), until it answered (answer), and as a whole, of those that an "
+        "upstream was asked for (total).",
         ("phase",),
     ),
     "wsrelay_rejected_total": Family(

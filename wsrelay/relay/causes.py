@@ -25,8 +25,16 @@ class Cause:
 
 def cause_of(violation: Violation, side: Side) -> Cause:
     """Return the cause that a violation by *side* is."""
+    if violation.code == close.POLICY_VIOLATION:
+        return Cause(violation.code, violation.reason, "relay:rate")
     kind = "too-big" if violation.code == close.TOO_BIG else "protocol"
     return Cause(violation.code, violation.reason, f"relay:{kind}-{side.value}")
+
+
+def fault_reason(violation: Violation, side: Side) -> bytes:
+    """Return the reason that goes with `LOST_CODE` after a violation by *side*."""
+    is_rate = violation.code == close.POLICY_VIOLATION
+    return lost_reason(side, "sent too much" if is_rate else "broke the protocol")
 
 
 def lost_reason(side: Side, what: str) -> bytes:

@@ -30,7 +30,6 @@ REFUSALS: Final = {
     "queue-full",
     "queue-timeout",
     "draining",
-    "full",
     "upstream-failed",
     "upstream-timeout",
     "body-too-large",

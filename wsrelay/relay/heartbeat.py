@@ -25,6 +25,7 @@ class _Signs:
     sent: int
     stalls: int
     waiting: bool
+    paused: bool
 
 
 class HeartbeatOwner(Protocol):
@@ -47,7 +48,7 @@ class Heartbeat:
 
     A pong that is not there after *timeout* seconds is late, unless the leg shows life in
     another way: bytes came from it, or it is taking, slowly, what stands before the ping,
-    or the relay itself does not read it.
+    or the relay itself did not read it.
     """
 
     reactor: IReactorTime
@@ -60,7 +61,7 @@ class Heartbeat:
     _timer: IDelayedCall | None = field(default=None, init=False)
     _payload: bytes = field(default=b"", init=False)  # of the ping under way
     _sent_at: float = field(default=0.0, init=False)
-    _seen: _Signs = field(default=_Signs(0, 0, 0, False), init=False)
+    _seen: _Signs = field(default=_Signs(0, 0, 0, False, False), init=False)
 
     def stop(self) -> None:
         """Ping no more."""
@@ -94,7 +95,8 @@ class Heartbeat:
     def _signs(self) -> _Signs:
         pump, side = self.pump, self.side
         waiting = pump.is_waiting(side)
-        return _Signs(pump.received(side), pump.sent(side), pump.stalls(side), waiting)
+        paused = pump.is_paused(side)
+        return _Signs(pump.received(side), pump.sent(side), pump.stalls(side), waiting, paused)
 
     def _deadline(self) -> None:
         before, now = self._seen, self._signs()
@@ -103,7 +105,9 @@ class Heartbeat:
         # it, whether anybody is there or not.
         waited = before.waiting or now.waiting or before.stalls != now.stalls
         takes = waited and before.sent != now.sent
-        if takes or before.received != now.received or self.pump.is_paused(self.side):
+        # One that is read again since a moment had no time to be heard yet.
+        unheard = before.paused or now.paused
+        if takes or before.received != now.received or unheard:
             self._timer = self.reactor.callLater(self.timeout, self._deadline)
         else:
             self._timer = None

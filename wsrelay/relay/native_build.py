@@ -13,6 +13,7 @@ ffibuilder.cdef(
     extern "Python" void control_received(void *, int, const uint8_t *, size_t);
     extern "Python" void violated(void *, int, enum ws_fault, uint64_t);
     extern "Python" void leg_lost(void *, int);
+    extern "Python" void leg_slow(void *, int);
     """
 )
 ffibuilder.set_source(

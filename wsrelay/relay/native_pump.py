@@ -28,7 +28,8 @@ from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.transports import TCPTransport, discard
-from wsrelay.wire.frames import Fault, Limits, violation_of
+from wsrelay.wire.frames import Fault, Limits
+from wsrelay.wire.paces import Pace
 
 PATIENCE: Final = 0.004
 """Seconds that a turn of the hub may last, waiting included; see ``hub_turn``."""
@@ -85,7 +86,7 @@ class NativeHub:
         :raises OSError: there is no descriptor left, or no memory.
         """
         if self._hub is None:
-            hub = lib.hub_new(lib.control_received, lib.violated, lib.leg_lost)
+            hub = lib.hub_new(lib.control_received, lib.violated, lib.leg_lost, lib.leg_slow)
             if hub == ffi.NULL:
                 raise OSError(ffi.errno, "the native pump could not be made")
             self._hub = ffi.gc(hub, lib.hub_free)
@@ -189,6 +190,7 @@ class NativePump:
         if pump == ffi.NULL:
             raise MemoryError
         self._pump = ffi.gc(pump, lib.pump_free)
+        lib.pump_set_patience(pump, self.options.slow or 0.0)
         for side, leg in enumerate(self.legs):
             if leg.tls is not None:
                 pointers = (leg.tls.ssl, leg.tls.into, leg.tls.out)
@@ -327,9 +329,15 @@ def _in_c(limits: Limits) -> Any:
     def number(limit: int | None) -> int:
         return _NO_LIMIT if limit is None else min(limit, _NO_LIMIT)
 
+    def pace(pace: Pace | None) -> tuple[float, float]:
+        return (0.0, 0.0) if pace is None else (pace.per_second, pace.burst)
+
     return ffi.new(
         "struct ws_limits *",
-        (number(limits.whole_frames), number(limits.max_frame), number(limits.max_message)),
+        (
+            *(number(limits.whole_frames), number(limits.max_frame), number(limits.max_message)),
+            *(pace(limits.messages), pace(limits.bytes), limits.throttles),
+        ),
     )
 
 
@@ -351,7 +359,8 @@ def violated(handle: Any, side: int, fault: int, detail: int) -> None:
     """Tell the session of a violation."""
     pump: NativePump = ffi.from_handle(handle)
     try:
-        pump.owner.violated(_SIDES[side], violation_of(Fault(fault), detail))
+        limits = (pump.options.up, pump.options.down)[side]
+        pump.owner.violated(_SIDES[side], limits.violation(Fault(fault), detail))
     except Exception:
         pump.owner.pump_failed()
 
@@ -362,5 +371,15 @@ def leg_lost(handle: Any, side: int) -> None:
     pump: NativePump = ffi.from_handle(handle)
     try:
         pump.close(_SIDES[side])
+    except Exception:
+        pump.owner.pump_failed()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def leg_slow(handle: Any, side: int) -> None:
+    """Tell the session of a leg that takes nothing."""
+    pump: NativePump = ffi.from_handle(handle)
+    try:
+        pump.owner.leg_slow(_SIDES[side])
     except Exception:
         pump.owner.pump_failed()

@@ -54,6 +54,9 @@ class PumpOwner(Protocol):
     def leg_lost(self, side: Side) -> None:
         """Learn that *side*'s transport has ended, for whatever reason.  Comes once a leg."""
 
+    def leg_slow(self, side: Side) -> None:
+        """Learn, once a leg, that *side* takes nothing, `PumpOptions.slow` seconds long."""
+
 
 @frozen(cache_hash=True)
 class PumpOptions:
@@ -61,12 +64,15 @@ class PumpOptions:
     How one session's bytes are checked.
 
     *bits* are the reserved bits that the negotiated extensions use; *up* limits what
-    the client sends, *down* what the upstream sends.
+    the client sends, *down* what the upstream sends, though nothing limits the upstream's pace.
+    *slow*: seconds for which a leg may take nothing while something waits for it (None:
+    for ever); it is noticed up to half of that later.
     """
 
     bits: int
     up: Limits
     down: Limits
+    slow: float | None = None
 
 
 class Totals(NamedTuple):
@@ -76,7 +82,8 @@ class Totals(NamedTuple):
     *pauses* of a leg: how often it was not read any more because something could not be
     written, which as a rule means that the other leg took no more.  *buffered*: bytes that
     the relay keeps of both directions at the moment, be they unsent or the beginning of a
-    frame.
+    frame.  *throttles*: how often a part of what was read from the client had to wait, because
+    it came faster than it may; that is no pause.
     """
 
     client_messages: int
@@ -92,6 +99,7 @@ class Totals(NamedTuple):
     upstream_sent: int
     upstream_pauses: int
     buffered: int
+    throttles: int = 0
 
 
 class Pump(Protocol):
@@ -162,7 +170,7 @@ class Pump(Protocol):
         """Count all bytes given to *side*'s transport."""
 
     def is_paused(self, side: Side) -> bool:
-        """Tell whether *side* is not being read, because something cannot be written."""
+        """Tell whether *side* is not read: something cannot be written, or came too fast."""
 
     def is_waiting(self, side: Side) -> bool:
         """Tell whether something for *side* has to wait, *side* being full or inside a frame."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -12,6 +12,9 @@ from wsrelay.relay.published import MAX_PUBLISHED
 from wsrelay.relay.pump import PumpOwner, Side
 from wsrelay.relay.transports import end_gently, is_reset, unsent
 from wsrelay.wire.frames import Boundary, Control, Event, MessageEnd, Scanner, Violation
+
+if TYPE_CHECKING:
+    from wsrelay.relay.slowness import Slowness
 
 MAX_COLLECTED: Final = 4096
 """Bytes of a write that is not copied to go out together with others."""
@@ -43,6 +46,7 @@ class PythonLeg:
     sent: int = 0
     stalls: int = 0
     pauses: int = 0
+    throttles: int = 0
     last_data: float = 0.0
     blocked: bool = False  # the transport takes no more
     paused: bool = False  # the transport is not being read
@@ -57,6 +61,7 @@ class PythonLeg:
     published: bytearray = field(factory=bytearray)  # messages for the next end of one
     untaken: int = 0  # bytes of such messages that this leg did not take yet
     answers: int = 0  # bytes of the relay's own frames that this leg did not take yet
+    slowness: Slowness | None = None
     _turn: IDelayedCall | None = None
     _watch: IDelayedCall | None = None
 
@@ -71,6 +76,9 @@ class PythonLeg:
             self.far.pass_on(events[0])
         else:
             self._handle(events)
+
+    def _feed(self, data: bytes) -> list[Event]:
+        return self.scanner.feed(data)
 
     def _handle(self, events: list[Event]) -> None:
         """Do what the scanner found, with the writes of both legs in few pieces."""
@@ -103,7 +111,7 @@ class PythonLeg:
         if not self.may_be_read:
             return
         try:
-            self._handle(self.scanner.feed(b""))
+            self._handle(self._feed(b""))
         except Exception:
             self.owner.pump_failed()
 
@@ -232,6 +240,11 @@ class PythonLeg:
             (self.far.blocked and self.far.takes_data) or self.answers > MAX_WAITING
         )
 
+    @property
+    def _pause(self) -> float:
+        """Seconds until it goes on with what was read already."""
+        return 0.0
+
     def update_reading(self) -> None:
         """Read this leg, or do not."""
         may_be_read = self.may_be_read
@@ -240,7 +253,7 @@ class PythonLeg:
         self.stopped = stopped
         paused = not self.gone and (self.scanner.backlog or stopped)
         if self.scanner.backlog and may_be_read and self._turn is None:
-            self._turn = self.reactor.callLater(0, self._go_on)
+            self._turn = self.reactor.callLater(self._pause, self._go_on)
         if paused == self.paused:
             return
         self.paused = paused
@@ -263,6 +276,8 @@ class PythonLeg:
         """Wait: this leg takes no more for now."""
         self.blocked = True
         self.stalls += 1
+        if self.slowness is not None:
+            self.slowness.begin()
         self.far.update_reading()
 
     def resumeProducing(self) -> None:  # noqa: N802  called by the transport
@@ -270,7 +285,7 @@ class PythonLeg:
         # A TLS transport that is closing meanwhile would forget to, waiting for its producer.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
-        self.blocked = False
+        self._unblock()
         if not self.waiting:
             self.answers = 0
         if not self.published:
@@ -296,14 +311,23 @@ class PythonLeg:
         self.transport.abortConnection()
 
     def lost(self) -> None:
-        """Let go of a transport that has ended, after what it still had to say."""
+        """Tell that the transport has ended, after what it still had to say."""
         while self.scanner.backlog:
-            self._handle(self.scanner.feed(b""))
+            self._handle(self._feed(b""))
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.gone = True
-        self.blocked = False
+        self._unblock()
         _cancel(self._turn)
         self.update_reading()
         self.far.update_reading()
+        self.owner.leg_lost(self.side)
+
+    def _unblock(self) -> None:
+        self.blocked = False
+        if self.slowness is not None:
+            self.slowness.end()
 
     def _detach(self) -> None:
         """Stop pausing and being paused."""
@@ -311,7 +335,7 @@ class PythonLeg:
         self.published.clear()
         self._write_collected()
         self.transport.unregisterProducer()
-        self.blocked = False
+        self._unblock()
         self.answers = 0
         self.update_reading()
         self.far.update_reading()

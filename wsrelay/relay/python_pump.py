@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime, ITransport
 
+from wsrelay.relay.paced_leg import leg_of
 from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
-from wsrelay.relay.python_leg import PythonLeg
-from wsrelay.wire.frames import Scanner
+from wsrelay.relay.slowness import Slowness
+from wsrelay.wire.paced_frames import scanner_of
 
 
 class PythonPump:
@@ -25,11 +26,14 @@ class PythonPump:
         options: PumpOptions,
         reactor: IReactorTime,
     ) -> None:
-        up = Scanner(True, options.bits, options.up)
-        down = Scanner(False, options.bits, options.down)
-        near = PythonLeg(Side.CLIENT, client, up, owner, reactor)
-        far = PythonLeg(Side.UPSTREAM, upstream, down, owner, reactor)
+        up = scanner_of(True, options.bits, options.up)
+        down = scanner_of(False, options.bits, options.down)
+        near = leg_of(Side.CLIENT, client, up, owner, reactor)
+        far = leg_of(Side.UPSTREAM, upstream, down, owner, reactor)
         near.far, far.far = far, near
+        if options.slow is not None:
+            near.slowness = Slowness(near, options.slow)
+            far.slowness = Slowness(far, options.slow)
         near.last_data = far.last_data = reactor.seconds()
         self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
 
@@ -51,9 +55,7 @@ class PythonPump:
 
     def lost(self, side: Side) -> None:
         """Let go of a transport that has ended."""
-        leg = self._legs[side]
-        leg.lost()
-        leg.owner.leg_lost(side)
+        self._legs[side].lost()
 
     def send(self, side: Side, frame: bytes) -> None:
         """Send a control frame at the next boundary."""
@@ -123,7 +125,11 @@ class PythonPump:
     def totals(self) -> Totals:
         """Return all the numbers at once."""
         client, upstream = self._legs.values()
-        return Totals(*client.totals(), *upstream.totals(), client.buffered + upstream.buffered)
+        return Totals(
+            *(*client.totals(), *upstream.totals()),
+            buffered=client.buffered + upstream.buffered,
+            throttles=client.throttles,
+        )
 
     def last_data(self) -> float:
         """Say when data last moved."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from attrs import define, field
 from twisted.python.failure import Failure
 
-from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig, RouteConfig
+from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig
 from wsrelay.descriptors import Descriptors
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.exchanges import Exchanges
@@ -26,11 +25,12 @@ from wsrelay.relay.doors import Doors
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
-from wsrelay.relay.guards import GuardBook
 from wsrelay.relay.filters import Filters, make_filters
+from wsrelay.relay.guards import GuardBook
+from wsrelay.relay.limits import bits_of, options_of
 from wsrelay.relay.listener import Listener
 from wsrelay.relay.opening import Opening
-from wsrelay.relay.pump import PumpFactory, PumpOptions, Side
+from wsrelay.relay.pump import PumpFactory, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.reception import receive
 from wsrelay.relay.routing import RouteTable
@@ -39,7 +39,6 @@ from wsrelay.relay.session import Session
 from wsrelay.relay.tags import Tags
 from wsrelay.relay.upstream import UpstreamConnection
 from wsrelay.wire.forward import switching_head
-from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
 from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
 
@@ -251,7 +250,10 @@ class Relay:
 
         session = Session(facts, route, lease.upstream, self.reactor, self.observer, ended)
         session.join(
-            self.make_pump, client.transport, connection.transport, _options(route, agreed)
+            self.make_pump,
+            client.transport,
+            connection.transport,
+            options_of(route, bits_of(agreed)),
         )
         self.sessions[session.id] = session
         self.tags.opened(session)
@@ -348,15 +350,3 @@ def routes_for(listener: str, config: RelayConfig) -> RouteTable:
 def _loser(session: Session, side: Side) -> Callable[[Failure], None]:
     pump = session.pump
     return lambda reason: pump.lost(side)
-
-
-@lru_cache  # all sessions of a route share them
-def _options(route: RouteConfig, agreed: tuple[str, ...]) -> PumpOptions:
-    bits = 0
-    if agreed:
-        bits = DEFLATE_BITS if agreed == ("permessage-deflate",) else ANY_BITS
-    return PumpOptions(
-        bits,
-        Limits(route.whole_frames, route.max_frame_size, route.max_message_size_up),
-        Limits(route.whole_frames, route.max_frame_size, route.max_message_size_down),
-    )

@@ -26,7 +26,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from wsrelay.config.model import RouteConfig
 from wsrelay.log import Logger
 from wsrelay.pools.pool import Upstream
-from wsrelay.relay.causes import LOST_CODE, Cause, cause_of, lost_reason
+from wsrelay.relay.causes import LOST_CODE, Cause, cause_of, fault_reason, lost_reason
 from wsrelay.relay.facts import Facts, Observer
 from wsrelay.relay.heartbeat import Heartbeat
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
@@ -83,6 +83,7 @@ class Session:
     _halves: dict[Side, _Half] = field(init=False)
     _ping_timer: IDelayedCall | None = field(default=None, init=False)  # for the first ones
     _idle_timer: IDelayedCall | None = field(default=None, init=False)
+    _age_timer: IDelayedCall | None = field(default=None, init=False)
     _expiry_timer: IDelayedCall | None = field(default=None, init=False)
     _close_timer: IDelayedCall | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
@@ -116,6 +117,11 @@ class Session:
             )
         if self.route.idle_timeout is not None:
             self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
+        if self.route.max_session_age is not None:
+            # Sessions that opened together, after a restart, must not come back together.
+            age = self.route.max_session_age
+            age -= age * self.route.session_age_jitter * random.random()
+            self._age_timer = self.reactor.callLater(age, self._too_old)
         self.pump.start(head, from_client, from_upstream)
         if self.facts.expires_at is not None and self.cause is None:
             self._check_expiry(self.facts.expires_at)
@@ -140,7 +146,7 @@ class Session:
         reason = close.encode_reason(violation.reason)
         self._tell(half, violation.code, reason)
         far = self._halves[side.other]
-        self._tell(far, LOST_CODE[side], lost_reason(side, "broke the protocol"))
+        self._tell(far, LOST_CODE[side], fault_reason(violation, side))
         self._settle()
 
     def pump_failed(self) -> None:
@@ -162,6 +168,10 @@ class Session:
         else:
             self._tell(far, LOST_CODE[side], lost_reason(side, "is gone"))
         self._settle()
+
+    def leg_slow(self, side: Side) -> None:
+        """End the session with a leg that takes nothing, which would keep memory for ever."""
+        self.close(close.TRY_AGAIN_LATER, f"the {side.value} takes no data", "slow")
 
     # told by the Autobahn legs
 
@@ -288,6 +298,10 @@ class Session:
             self._expiry_timer = None
             self.close(close.POLICY_VIOLATION, "what let you in has expired", "expired")
 
+    def _too_old(self) -> None:
+        self._age_timer = None
+        self.close(close.GOING_AWAY, "the session is old; connect again", "age")
+
     def _answer_time_over(self) -> None:
         """Answer a peer that waits for the other one's close frame."""
         self._close_timer = self.reactor.callLater(
@@ -313,6 +327,7 @@ class Session:
                 half.heart.stop()
         _cancel(self._ping_timer)
         _cancel(self._idle_timer)
+        _cancel(self._age_timer)
         _cancel(self._expiry_timer)
         self._close_timer = self.reactor.callLater(
             self.route.close_timeout * ANSWER_SHARE, self._answer_time_over

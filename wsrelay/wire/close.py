@@ -12,6 +12,7 @@ POLICY_VIOLATION: Final = 1008
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
 
 NO_STATUS: Final = 1005
 """What a close frame without a code stands for; never on the wire."""

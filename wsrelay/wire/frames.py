@@ -14,7 +14,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from wsrelay.wire.close import PROTOCOL_ERROR, TOO_BIG
+from wsrelay.wire.close import POLICY_VIOLATION, PROTOCOL_ERROR, TOO_BIG
+from wsrelay.wire.paces import Bucket, Pace
 
 DEFLATE_BITS: Final = 0x40
 """Reserved bits that permessage-deflate gives a meaning: RSV1 on a message's first frame."""
@@ -69,6 +70,8 @@ class Fault(IntEnum):
     TOP_BIT = 12
     BIG_FRAME = 13
     BIG_MESSAGE = 14
+    MANY_MESSAGES = 15
+    MANY_BYTES = 16
 
 
 _REASONS: Final = {
@@ -89,15 +92,21 @@ _REASONS: Final = {
     Fault.BIG_MESSAGE: "message over the limit of {} bytes",
 }
 
+_CODES: Final = {
+    Fault.BIG_FRAME: TOO_BIG,
+    Fault.BIG_MESSAGE: TOO_BIG,
+    Fault.MANY_MESSAGES: POLICY_VIOLATION,
+    Fault.MANY_BYTES: POLICY_VIOLATION,
+}
+
 
 def violation_of(fault: Fault, detail: int | None = None) -> Violation:
     """
-    Say in words which rule was broken.
+    Say in words which rule was broken; `Limits.violation` knows how to say it of a pace.
 
     :param detail: the opcode or the limit, for a fault that has one.
     """
-    code = TOO_BIG if fault in (Fault.BIG_FRAME, Fault.BIG_MESSAGE) else PROTOCOL_ERROR
-    return Violation(code, _REASONS[fault].format(detail))
+    return Violation(_CODES.get(fault, PROTOCOL_ERROR), _REASONS[fault].format(detail))
 
 
 class Boundary:
@@ -159,11 +168,28 @@ class Limits:
 
     Frames up to *whole_frames* are passed on only when complete; *max_frame* and
     *max_message* are None for no limit.
+
+    *messages* says how many data messages may come in which time, and *bytes* how many bytes,
+    those of control frames included.  What is more is a violation, or, if it *throttles*,
+    has to wait.
     """
 
     whole_frames: int = 16 * 1024
     max_frame: int | None = None
     max_message: int | None = None
+    messages: Pace | None = None
+    bytes: Pace | None = None
+    throttles: bool = False
+
+    def violation(self, fault: Fault, detail: int | None = None) -> Violation:
+        """Say in words which rule was broken, as `violation_of` does."""
+        for pace, its_fault, what in (
+            (self.messages, Fault.MANY_MESSAGES, "message"),
+            (self.bytes, Fault.MANY_BYTES, "byte"),
+        ):
+            if fault is its_fault and pace is not None:
+                return Violation(_CODES[fault], pace.say(what))
+        return violation_of(fault, detail)
 
 
 @define(eq=False)
@@ -199,6 +225,8 @@ class Scanner:
     _message_size: int = field(default=0, init=False)
     _closed: bool = field(default=False, init=False)  # a close frame was seen
     _violated: bool = field(default=False, init=False)
+    _messages: Bucket | None = field(default=None, init=False)  # see `PacedScanner`
+    _full: Bucket | None = field(default=None, init=False)  # what has to be waited for
 
     @property
     def held(self) -> int:
@@ -257,7 +285,8 @@ class Scanner:
     def _scan(self, data: bytes, events: list[Event]) -> list[Event]:
         """Walk frame headers from a frame boundary on; the hot loop of the Python pump."""
         outside, inside = _verdicts(self.bits)
-        masked, limits, marks_end = self.masked, self.limits, self.marks_end
+        masked, limits = self.masked, self.limits
+        marks_end, bucket = self.marks_end, self._messages
         controls = 0
         start = position = 0  # what stands between the two is passed on in one piece
         end = len(data)
@@ -299,6 +328,12 @@ class Scanner:
                 return self._fail(events, data[start:position], problem)
             after = body + length
             if after > end and length <= limits.whole_frames:
+                break
+            if bucket is not None and not self._in_message and not bucket.take():
+                if not limits.throttles:
+                    violation = limits.violation(Fault.MANY_MESSAGES)
+                    return self._fail(events, data[start:position], violation)
+                self._full, self.backlog = bucket, True
                 break
             self._begin_frame(data[position], length, kind is _FINAL)
             if after > end:

@@ -21,17 +21,28 @@ enum ws_fault {
     WS_LONG_FORM,
     WS_TOP_BIT,
     WS_BIG_FRAME,
-    WS_BIG_MESSAGE
+    WS_BIG_MESSAGE,
+    WS_MANY_MESSAGES,
+    WS_MANY_BYTES
 };
 
 struct hub;
 struct pump;
+
+/* So many a second, and up to burst at once; 0 a second for no limit. */
+struct ws_pace {
+    double per_second;
+    double burst;
+};
 
 /* How one direction is checked; UINT64_MAX for no limit. */
 struct ws_limits {
     uint64_t whole_frames;
     uint64_t max_frame;
     uint64_t max_message;
+    struct ws_pace messages;
+    struct ws_pace bytes;
+    int throttles; /* what is more than a pace allows waits, and is no fault */
 };
 
 /*
@@ -41,9 +52,10 @@ struct ws_limits {
 typedef void (*told_control)(void *owner, int side, const uint8_t *frame, size_t size);
 typedef void (*told_fault)(void *owner, int side, enum ws_fault fault, uint64_t detail);
 typedef void (*told_lost)(void *owner, int side);
+typedef void (*told_slow)(void *owner, int side);
 
 /* Return NULL, with errno set, when there is no descriptor or no memory. */
-struct hub *hub_new(told_control control, told_fault fault, told_lost lost);
+struct hub *hub_new(told_control control, told_fault fault, told_lost lost, told_slow slow);
 void hub_free(struct hub *hub);
 int hub_descriptor(const struct hub *hub);
 int hub_turn(struct hub *hub, double now, int reactor, double patience);
@@ -70,6 +82,8 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
                size_t from_upstream_size);
 /* Take what somebody else had read of a leg already; called after pump_start, outside hub_turn. */
 void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data, size_t size);
+/* Tell of a leg that takes nothing for so many seconds while something waits for it. */
+void pump_set_patience(struct pump *pump, double seconds);
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out);
 void pump_send(struct pump *pump, int side, const uint8_t *frame, size_t size);
 /* Send a data message between two of the other leg's; 0 when it is not taken. */
@@ -95,7 +109,7 @@ struct ws_totals {
     uint64_t client_received, client_sent, client_pauses;
     uint64_t upstream_messages, upstream_binary_messages, upstream_payload;
     uint64_t upstream_received, upstream_sent, upstream_pauses;
-    uint64_t buffered;
+    uint64_t buffered, throttles;
 };
 void pump_totals(const struct pump *pump, struct ws_totals *totals);
 
@@ -107,6 +121,10 @@ int scanner_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size, s
                  size_t *extent);
 enum ws_fault scanner_fault(const struct ws_scanner *scanner);
 uint64_t scanner_detail(const struct ws_scanner *scanner);
+void scanner_fill(struct ws_scanner *scanner, double now);
+uint64_t scanner_pay(struct ws_scanner *scanner, uint64_t size);
+int scanner_go_over(struct ws_scanner *scanner);
+double scanner_wait(const struct ws_scanner *scanner);
 uint64_t scanner_need(const struct ws_scanner *scanner);
 uint64_t scanner_left(const struct ws_scanner *scanner);
 uint64_t scanner_messages(const struct ws_scanner *scanner);

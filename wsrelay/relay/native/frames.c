@@ -71,6 +71,26 @@ static void end_message(struct ws_scanner *s)
     s->message_size = 0;
 }
 
+/* Whether a message may begin; in_message says so of the frames that go on with one. */
+static bool may_begin(struct ws_scanner *s)
+{
+    return s->in_message || s->messages_left.pace.per_second <= 0 || bucket_take(&s->messages_left);
+}
+
+/* There is no room in a bucket. */
+static enum ws_found go_over(struct ws_scanner *s, struct ws_bucket *bucket, enum ws_fault fault)
+{
+    if (!s->throttles)
+        return fail(s, fault, 0);
+    s->waits_for = bucket;
+    return WS_OVER;
+}
+
+enum ws_found ws_go_over(struct ws_scanner *s)
+{
+    return go_over(s, &s->bytes_left, WS_MANY_BYTES);
+}
+
 bool ws_pass(struct ws_scanner *s, size_t size)
 {
     s->left -= size;
@@ -137,6 +157,8 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
             s->need = header + length;
             return WS_MORE;
         }
+        if (s->is_paced && !may_begin(s))
+            return go_over(s, &s->messages_left, WS_MANY_MESSAGES);
         bool is_final = frame[0] & FINAL_BIT;
         s->message_size += length;
         if (!s->in_message)
@@ -161,16 +183,53 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
     }
 }
 
+void ws_init(struct ws_scanner *s, bool masked, uint8_t bits, const struct ws_limits *limits)
+{
+    *s = (struct ws_scanner){
+        .masked = masked,
+        .bits = bits,
+        .whole_frames = limits->whole_frames,
+        .max_frame = limits->max_frame,
+        .max_message = limits->max_message,
+        .is_paced = limits->messages.per_second > 0 || limits->bytes.per_second > 0,
+        .throttles = limits->throttles,
+    };
+    bucket_init(&s->messages_left, &limits->messages);
+    bucket_init(&s->bytes_left, &limits->bytes);
+}
+
+void ws_fill(struct ws_scanner *s, double now)
+{
+    bucket_fill(&s->messages_left, now);
+    bucket_fill(&s->bytes_left, now);
+}
+
+static bool counts_bytes(const struct ws_scanner *s)
+{
+    return s->is_paced && s->bytes_left.pace.per_second > 0;
+}
+
+uint64_t ws_pay(struct ws_scanner *s, uint64_t size)
+{
+    return counts_bytes(s) ? bucket_take_up_to(&s->bytes_left, size) : size;
+}
+
+uint64_t ws_room(const struct ws_scanner *s)
+{
+    return counts_bytes(s) ? (uint64_t)s->bytes_left.room : UINT64_MAX;
+}
+
+void ws_lift(struct ws_scanner *s)
+{
+    s->is_paced = false;
+    s->waits_for = NULL;
+}
+
 struct ws_scanner *scanner_new(int masked, uint8_t bits, const struct ws_limits *limits)
 {
-    struct ws_scanner *s = calloc(1, sizeof *s);
-    if (s) {
-        s->masked = masked;
-        s->bits = bits;
-        s->whole_frames = limits->whole_frames;
-        s->max_frame = limits->max_frame;
-        s->max_message = limits->max_message;
-    }
+    struct ws_scanner *s = malloc(sizeof *s);
+    if (s)
+        ws_init(s, masked, bits, limits);
     return s;
 }
 
@@ -193,6 +252,26 @@ enum ws_fault scanner_fault(const struct ws_scanner *s)
 uint64_t scanner_detail(const struct ws_scanner *s)
 {
     return s->detail;
+}
+
+void scanner_fill(struct ws_scanner *s, double now)
+{
+    ws_fill(s, now);
+}
+
+uint64_t scanner_pay(struct ws_scanner *s, uint64_t size)
+{
+    return ws_pay(s, size);
+}
+
+int scanner_go_over(struct ws_scanner *s)
+{
+    return ws_go_over(s);
+}
+
+double scanner_wait(const struct ws_scanner *s)
+{
+    return bucket_wait(s->waits_for);
 }
 
 uint64_t scanner_need(const struct ws_scanner *s)

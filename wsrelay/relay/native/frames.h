@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "api.h"
+#include "pace.h"
 
 /* What ws_scan stopped at. */
 enum ws_found {
@@ -20,7 +20,8 @@ enum ws_found {
     WS_DROPPED,  /* the same, behind a close frame: nobody wants it */
     WS_BOUNDARY, /* *position is the end of a frame that was passed on in pieces */
     WS_FAULT,    /* the frame at *position breaks a rule: see fault and detail */
-    WS_END       /* *position is the end of a message, and marks_end is set */
+    WS_END,      /* *position is the end of a message, and marks_end is set */
+    WS_OVER      /* the message at *position has to wait: see waits_for */
 };
 
 /* One direction of one session. */
@@ -35,9 +36,13 @@ struct ws_scanner {
     uint64_t payload;      /* payload bytes of data frames */
     uint64_t need;         /* after WS_MORE: bytes from *position on without which nothing changes */
     uint64_t detail;       /* of the fault: an opcode, or a limit */
+    struct ws_bucket messages_left, bytes_left;
+    struct ws_bucket *waits_for; /* that there is room in one of them; or NULL */
     enum ws_fault fault;
     uint8_t bits; /* reserved bits that the negotiated extensions use */
     bool masked;  /* true for bytes from a client */
+    bool is_paced;  /* it counts in one of the buckets, or both */
+    bool throttles; /* what there is no room for waits */
     bool left_final;
     bool in_message;
     bool is_binary; /* the message that began last */
@@ -60,6 +65,23 @@ static inline bool ws_is_mid_message(const struct ws_scanner *scanner)
 {
     return scanner->in_message || scanner->left; /* see ws_scan of final frames */
 }
+
+void ws_init(struct ws_scanner *scanner, bool masked, uint8_t bits, const struct ws_limits *limits);
+
+/* Learn how late it is, in seconds; for one that is paced, before anything is scanned. */
+void ws_fill(struct ws_scanner *scanner, double now);
+
+/* Take room for size bytes; returns for how many there is some: no more may be scanned. */
+uint64_t ws_pay(struct ws_scanner *scanner, uint64_t size);
+
+/* Say what becomes of the others, once all that may be is scanned: WS_OVER, or WS_FAULT. */
+enum ws_found ws_go_over(struct ws_scanner *scanner);
+
+/* How many bytes there is room for. */
+uint64_t ws_room(const struct ws_scanner *scanner);
+
+/* Count nothing any more. */
+void ws_lift(struct ws_scanner *scanner);
 
 /*
  * Count size payload bytes of the frame that is passed on in pieces, at most left, which

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,6 +81,8 @@ static void destroy(struct hub *hub)
         close(hub->epoll);
     if (hub->wake >= 0)
         close(hub->wake);
+    if (hub->timer >= 0)
+        close(hub->timer);
     pipes_free(hub);
     blocks_free(&hub->blocks);
     free(hub->scratch);
@@ -108,7 +111,7 @@ void hub_leave(struct hub *hub)
     }
 }
 
-struct hub *hub_new(told_control control, told_fault fault, told_lost lost)
+struct hub *hub_new(told_control control, told_fault fault, told_lost lost, told_slow slow)
 {
     struct hub *hub = calloc(1, sizeof *hub);
     if (!hub)
@@ -116,12 +119,16 @@ struct hub *hub_new(told_control control, told_fault fault, told_lost lost)
     hub->control = control;
     hub->fault = fault;
     hub->lost = lost;
+    hub->slow = slow;
     hub->users = 1;
     hub->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    hub->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     hub->epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (hub->wake < 0 || hub->epoll < 0 || !hub_reserve(hub, READ_SIZE) ||
-        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake, &event) < 0) {
+    struct epoll_event wakes = {.events = EPOLLIN, .data.ptr = NULL};
+    struct epoll_event times = {.events = EPOLLIN, .data.ptr = hub};
+    if (hub->wake < 0 || hub->timer < 0 || hub->epoll < 0 || !hub_reserve(hub, READ_SIZE) ||
+        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake, &wakes) < 0 ||
+        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->timer, &times) < 0) {
         destroy(hub);
         return NULL;
     }
@@ -165,11 +172,12 @@ static int handle_ready(struct hub *hub)
     struct epoll_event events[MAX_EVENTS];
     int count = epoll_wait(hub->epoll, events, MAX_EVENTS, 0);
     for (int i = 0; i < count; i++) {
-        eventfd_t ignored;
-        if (events[i].data.ptr)
-            leg_ready(events[i].data.ptr, events[i].events, is_late(hub));
+        if (!events[i].data.ptr)
+            eventfd_read(hub->wake, &(eventfd_t){0});
+        else if (events[i].data.ptr == hub)
+            hub_timer_rang(hub);
         else
-            eventfd_read(hub->wake, &ignored);
+            leg_ready(events[i].data.ptr, events[i].events, is_late(hub));
     }
     return count;
 }
@@ -215,9 +223,12 @@ int hub_turn(struct hub *hub, double now, int reactor, double patience)
     hub->told = false;
     for (;;) {
         int count = handle_ready(hub);
-        if (count <= 0 && !hub->todo)
+        bool must_look = hub_must_look(hub);
+        if (count <= 0 && !hub->todo && !must_look)
             break;
         total += count > 0 ? count : 0;
+        if (must_look)
+            hub_look(hub);
         handle_todo(hub);
         if (hub->told || nanoseconds() >= hub->until)
             break;

@@ -54,10 +54,24 @@ void leg_break(struct leg *leg)
     hub_add_todo(hub_of(leg), leg);
 }
 
+/* Whether what this leg sends is passed on, so that it counts how much that is. */
+static bool is_limited(const struct leg *leg)
+{
+    return !leg->shut && !leg->far->gone && leg_takes_data(leg->far);
+}
+
+bool leg_is_throttled(const struct leg *leg)
+{
+    return leg->scanner.waits_for && is_limited(leg);
+}
+
 /* Whether a turn of this leg's would come to something. */
 static bool has_work(const struct leg *leg)
 {
-    return leg->broken || ((leg->backlog || leg->readable) && may_be_read(leg));
+    if (leg->broken)
+        return true;
+    bool has_something = leg->backlog || leg->readable || leg->over;
+    return has_something && may_be_read(leg) && !leg_is_throttled(leg);
 }
 
 /* Look at a leg after a change: it may go on, or has to stop. */
@@ -115,6 +129,7 @@ void leg_block(struct leg *leg)
     if (!leg->broken && !leg->blocked) {
         leg->blocked = true;
         leg->stalls++;
+        leg_watch_taking(leg);
         update_both(leg);
     }
 }
@@ -324,6 +339,10 @@ static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
         start = position;
         if (found == WS_MORE)
             return start;
+        if (found == WS_OVER) {
+            leg->backlog = true;
+            return start;
+        }
         if (found == WS_BOUNDARY) {
             leg_at_boundary(leg->far);
             continue;
@@ -349,12 +368,43 @@ static size_t deal_with(struct leg *leg, const uint8_t *data, size_t size)
     }
 }
 
-void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
+/* Deal with as much as the pace allows; returns how much that was. */
+static size_t deal_in_pace(struct leg *leg, const uint8_t *data, size_t size)
+{
+    struct ws_scanner *scanner = &leg->scanner;
+    if (is_limited(leg))
+        ws_fill(scanner, hub_of(leg)->now);
+    else
+        ws_lift(scanner);
+    scanner->waits_for = NULL;
+    leg->unpaid -= ws_pay(scanner, leg->unpaid);
+    size_t done = deal_with(leg, data, size - leg->unpaid);
+    bool goes_on = !leg->gone && !leg->violated;
+    if (goes_on && leg->unpaid && !leg->backlog) {
+        leg->backlog = ws_go_over(scanner) == WS_OVER;
+        if (!leg->backlog) {
+            cork(leg);
+            tell_fault(leg);
+            goes_on = false;
+        }
+    }
+    if (goes_on && scanner->waits_for)
+        leg_watch(leg, bucket_wait(scanner->waits_for));
+    if (!goes_on)
+        leg->unpaid = 0; /* nobody wants it */
+    return goes_on ? done : size;
+}
+
+/* Deal with what was read, and what was held before it; returns how much need not be held. */
+static size_t feed(struct leg *leg, const uint8_t *data, size_t size)
 {
     leg->backlog = false;
-    size_t done = deal_with(leg, data, size);
-    if (!leg->gone && done < size)
-        leg_keep(leg, &leg->held, data + done, size - done);
+    return leg->scanner.is_paced ? deal_in_pace(leg, data, size) : deal_with(leg, data, size);
+}
+
+/* Let out what was collected meanwhile. */
+static void end_feed(struct leg *leg)
+{
     if (leg->corked || leg->far->corked) {
         uncork(leg);
         uncork(leg->far);
@@ -362,13 +412,27 @@ void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
     }
 }
 
-/* Go on with a backlog. */
+void leg_feed(struct leg *leg, const uint8_t *data, size_t size)
+{
+    size_t done = feed(leg, data, size);
+    leg->throttles += leg->scanner.waits_for != NULL;
+    if (!leg->gone && done < size)
+        leg_keep(leg, &leg->held, data + done, size - done);
+    end_feed(leg);
+}
+
+/* Go on with a backlog, which is not copied: it may have to wait for a pace many times. */
 static void feed_held(struct leg *leg)
 {
     struct buffer held = leg->held;
     leg->held = (struct buffer){0};
-    leg_feed(leg, buffer_bytes(&held), buffer_size(&held));
-    buffer_clear(&held, &hub_of(leg)->blocks);
+    size_t done = feed(leg, buffer_bytes(&held), buffer_size(&held));
+    buffer_drop(&held, &hub_of(leg)->blocks, done);
+    if (leg->gone)
+        buffer_clear(&held, &hub_of(leg)->blocks);
+    else
+        leg->held = held;
+    end_feed(leg);
 }
 
 void leg_let_go(struct leg *leg)
@@ -378,6 +442,7 @@ void leg_let_go(struct leg *leg)
     struct hub *hub = hub_of(leg);
     hub_forget(hub, leg);
     hub_remove_todo(hub, leg);
+    leg_unwatch(leg);
     pipe_drop(leg);
     buffer_clear(&leg->held, &hub->blocks);
     buffer_clear(&leg->out, &hub->blocks);
@@ -391,7 +456,7 @@ void leg_let_go(struct leg *leg)
 
 void leg_lose(struct leg *leg)
 {
-    while (leg->backlog && !leg->gone)
+    while (leg->backlog && !leg->gone && !leg_is_throttled(leg))
         feed_held(leg);
     if (leg->gone)
         return;
@@ -409,7 +474,9 @@ void leg_take(struct leg *leg, size_t size)
     leg->received += size;
     if (leg->violated)
         return;
-    if (held && held + size < leg->scanner.need) {
+    if (leg->scanner.is_paced)
+        leg->unpaid += size;
+    else if (held && held + size < leg->scanner.need) {
         leg_keep(leg, &leg->held, hub->scratch + held, size);
         return;
     }
@@ -426,6 +493,7 @@ void leg_take_over(struct leg *leg, const uint8_t *data, size_t size)
     size_t held = buffer_size(&leg->held);
     if (leg->backlog) {
         leg->received += size;
+        leg->unpaid += size;
         leg_keep(leg, &leg->held, data, size);
         return;
     }
@@ -478,10 +546,12 @@ void leg_go_on(struct leg *leg)
 {
     if (!has_work(leg)) /* it had some when it was put on the list */
         return;
-    if (leg->broken && is_full(leg->far))
+    if (leg->broken && (is_full(leg->far) || leg_is_throttled(leg)))
         leg_lose(leg);
     else if (leg->backlog)
         feed_held(leg);
+    else if (leg->over)
+        leg_lose(leg);
     else
         read_leg(leg); /* of a broken leg, too: what it sent before is still there */
     leg_update(leg);

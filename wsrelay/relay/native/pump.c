@@ -2,15 +2,12 @@
 
 #include <stdlib.h>
 
-static void prepare(struct leg *leg, struct pump *pump, int fd, const struct ws_limits *limits,
-                    uint8_t bits)
+static void prepare(struct leg *leg, struct pump *pump, int fd, bool is_masked,
+                    const struct ws_limits *limits, uint8_t bits)
 {
     leg->pump = pump;
     leg->fd = fd;
-    leg->scanner.bits = bits;
-    leg->scanner.whole_frames = limits->whole_frames;
-    leg->scanner.max_frame = limits->max_frame;
-    leg->scanner.max_message = limits->max_message;
+    ws_init(&leg->scanner, is_masked, bits, limits);
 }
 
 struct pump *pump_new(struct hub *hub, void *owner, int client, int upstream, uint8_t bits,
@@ -23,9 +20,8 @@ struct pump *pump_new(struct hub *hub, void *owner, int client, int upstream, ui
     pump->owner = owner;
     hub->users++;
     struct leg *near = &pump->legs[0], *far = &pump->legs[1];
-    prepare(near, pump, client, up, bits);
-    prepare(far, pump, upstream, down, bits);
-    near->scanner.masked = true;
+    prepare(near, pump, client, true, up, bits);
+    prepare(far, pump, upstream, false, down, bits);
     near->far = far;
     far->far = near;
     return pump;
@@ -60,7 +56,7 @@ void pump_start(struct pump *pump, double now, const uint8_t *head, size_t head_
     if (!hub_watch(hub, upstream))
         leg_break(upstream);
     upstream->received = from_upstream_size;
-    client->received = from_client_size;
+    client->received = client->unpaid = from_client_size;
     if (from_upstream_size)
         leg_feed(upstream, from_upstream, from_upstream_size);
     if (from_client_size && !client->gone)
@@ -77,6 +73,11 @@ void pump_take_over(struct pump *pump, double now, int side, const uint8_t *data
     pump->hub->now = now;
     leg_take_over(leg, data, size);
     hub_leave(pump->hub);
+}
+
+void pump_set_patience(struct pump *pump, double seconds)
+{
+    pump->patience = seconds;
 }
 
 void pump_set_tls(struct pump *pump, int side, void *ssl, void *in, void *out)
@@ -186,6 +187,7 @@ void pump_totals(const struct pump *pump, struct ws_totals *totals)
         .upstream_sent = pump_sent(pump, 1),
         .upstream_pauses = upstream->pauses,
         .buffered = kept(client) + kept(upstream),
+        .throttles = client->throttles,
     };
 }
 

@@ -4,9 +4,11 @@
  * hub.c     the epoll set, a turn of it, and who is told what
  * pump.c    one session's two legs as Python sees them
  * leg.c     what comes from a leg, what goes to it, and when it is read
+ * watch.c   legs that are looked at after a while
  * tls.c     legs that speak TLS
  * splice.c  payloads that never leave the kernel
  * frames.c  frame headers
+ * pace.c    so many a second
  * buffer.c  bytes that wait
  */
 #ifndef WSRELAY_PUMP_H
@@ -40,6 +42,7 @@ struct leg {
     struct pump *pump;
     struct leg *far;
     struct leg *next_todo, *previous_todo;
+    struct leg *next_watched, **watched_by; /* what points here */
     struct tls tls;
     struct buffer held;    /* read, but not passed on: a frame's beginning, or a backlog */
     struct pipe *pipe;     /* to be sent first; NULL if there is nothing */
@@ -48,7 +51,12 @@ struct leg {
     struct buffer published; /* messages of the relay's own, for the next end of a message */
     uint64_t received, sent, stalls, pauses;
     uint64_t uncounted; /* bytes of sent that belong to the opening handshake */
+    uint64_t throttles; /* reads of which something had to wait for a pace */
+    size_t unpaid;      /* bytes at the end of held that no pace has had room for yet */
     double last_data;
+    double look_at;   /* when it is to be looked at whether it takes something */
+    uint64_t taken;   /* bytes that its peer had confirmed then, give or take a constant */
+    int looks_in_vain; /* since it was seen to have taken something; -1: there was no look */
     size_t answers;   /* bytes of the relay's own frames that were not taken yet */
     size_t untaken;   /* and of its own messages */
     int fd;
@@ -61,6 +69,8 @@ struct leg {
     bool stopped : 1; /* could not be read when that was looked at last */
     bool backlog : 1; /* held has more than a frame's beginning */
     bool on_todo : 1;
+    bool over : 1;     /* nothing comes behind held: TLS has ended */
+    bool was_slow : 1; /* that was told */
     bool finished : 1; /* gets no more data of the far leg's */
     bool ending : 1;   /* to be shut when waiting is empty */
     bool shut : 1;     /* gets nothing more but what is in out; what comes is discarded */
@@ -79,6 +89,7 @@ struct pump {
     struct hub *hub;
     void *owner;
     struct leg legs[2];
+    double patience; /* seconds for which a leg may take nothing; 0: for ever */
     struct pump *next_dead;
 };
 
@@ -86,6 +97,7 @@ struct hub {
     told_control control;
     told_fault fault;
     told_lost lost;
+    told_slow slow;
     uint8_t *scratch; /* what was just read */
     size_t scratch_size;
     uint8_t *cipher; /* READ_SIZE bytes as they are on the wire; NULL without TLS */
@@ -96,6 +108,11 @@ struct hub {
     struct leg *todo;  /* legs that go on without being told, a circle: the first of them */
     struct pump *dead; /* freed by their owners while their legs may be on the stack */
     double now;        /* the reactor's seconds */
+    struct leg *watched; /* legs that are looked at after a while */
+    struct leg *looking; /* those whose turn has not come in this look */
+    double look_at;    /* when that is, if there is a plan */
+    bool has_plan;
+    int timer; /* a timerfd that wakes the hub then */
     int epoll;
     int wake; /* an eventfd: there is something to do, though no socket is ready */
     int depth;
@@ -113,6 +130,14 @@ void hub_forget(struct hub *hub, struct leg *leg);
 void hub_enter(struct hub *hub);
 void hub_leave(struct hub *hub);
 void hub_release(struct hub *hub);
+
+/* watch.c */
+void leg_watch(struct leg *leg, double seconds);
+void leg_unwatch(struct leg *leg);
+void leg_watch_taking(struct leg *leg);
+void hub_timer_rang(struct hub *hub);
+bool hub_must_look(const struct hub *hub);
+void hub_look(struct hub *hub);
 
 /* tls.c */
 ssize_t tls_receive(struct leg *leg);
@@ -141,6 +166,7 @@ void leg_send_own(struct leg *leg, const uint8_t *frame, size_t size);
 bool leg_inject(struct leg *leg, const uint8_t *frame, size_t size);
 void leg_update(struct leg *leg);
 bool leg_is_paused(const struct leg *leg);
+bool leg_is_throttled(const struct leg *leg);
 void leg_shut(struct leg *leg);
 void leg_let_go(struct leg *leg);
 bool leg_is_mid_frame(const struct leg *leg);

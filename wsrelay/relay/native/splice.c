@@ -89,7 +89,8 @@ bool pipe_flush(struct leg *leg)
 bool leg_may_splice(const struct leg *leg)
 {
     const struct leg *far = leg->far;
-    return leg->scanner.left >= MIN_SPLICE && !leg->tls.ssl && !far->tls.ssl &&
+    return leg->scanner.left >= MIN_SPLICE && ws_room(&leg->scanner) >= MIN_SPLICE &&
+           !leg->violated && !leg->tls.ssl && !far->tls.ssl &&
            leg_takes_data(far) && !far->blocked && !far->gone && !far->broken && !far->shut &&
            !leg->shut && !leg->broken;
 }
@@ -106,12 +107,16 @@ ssize_t leg_splice(struct leg *leg)
     if (!pipe)
         return leg_receive(leg);
     size_t size = leg->scanner.left < PIPE_SIZE ? leg->scanner.left : PIPE_SIZE;
+    uint64_t room = ws_room(&leg->scanner);
+    if (size > room)
+        size = room;
     ssize_t n = splice(leg->fd, NULL, pipe->ends[1], NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n <= 0) {
         give_pipe(hub, pipe);
         return n;
     }
     leg->received += n;
+    ws_pay(&leg->scanner, n);
     leg->last_data = hub->now;
     pipe->size = n;
     far->pipe = pipe;

@@ -120,7 +120,10 @@ ssize_t tls_receive(struct leg *leg)
     if (!goes_on) {
         if (!leg->gone && !leg->broken && !leg->shut)
             tls_say_goodbye(leg);
-        leg_lose(leg);
+        if (leg_is_throttled(leg) && !leg->broken)
+            leg->over = true;
+        else
+            leg_lose(leg);
     }
     return count;
 }
