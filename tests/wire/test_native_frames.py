@@ -31,7 +31,7 @@ try:
 except ImportError:
     ffi = lib = None
 
-MORE, CONTROL, DROPPED, END_OF_FRAME, FAULT, OVER = range(6)  # enum ws_found
+MORE, CONTROL, DROPPED, END_OF_FRAME, FAULT, END_OF_MESSAGE, OVER = range(7)  # enum ws_found
 NO_LIMIT = 2**64 - 1
 
 

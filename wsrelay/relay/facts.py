@@ -57,8 +57,6 @@ class Facts:
     id: str
     listener: str
     client: str  # address:port, as far as known
-    address: str = ""
-    """The client's IP address, as trusted proxies report it; empty on a unix socket."""
     route: str = ""
     pool: str = ""
     upstream: str = ""
@@ -79,6 +77,8 @@ class Facts:
     ``connect``, for the ``answer``; those that there were."""
     method: str = ""
     """Of a plain request; empty for a websocket handshake."""
+    address: str = ""
+    """The client's IP address, as trusted proxies report it; empty on a unix socket."""
     tags: frozenset[str] = frozenset()
     """What policies and filters call it by."""
     expires_at: float | None = None
