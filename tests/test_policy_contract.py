@@ -46,7 +46,7 @@ class ScriptedPlugin:
         succeed(None),
         Deferred(),
     ],
-    ids=repr,
+    ids=lambda answer: type(answer).__name__,
 )
 def test_the_contract_accepts_what_the_interface_allows(answer: Any) -> None:
     def admit(request: Any) -> Any:

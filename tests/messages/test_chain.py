@@ -315,14 +315,23 @@ def test_after_the_end_no_filter_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"y", None, DROP, succeed(b"y"), Deferred(), Close(1000)], ids=repr
+    "answer",
+    [
+        lambda: b"y",
+        lambda: None,
+        lambda: DROP,
+        lambda: succeed(b"y"),
+        Deferred,
+        lambda: Close(1000),
+    ],
+    ids=["payload", "none", "drop", "deferred", "nothing yet", "close"],
 )
 def test_a_filter_may_end_the_session_while_it_is_asked(
-    logged: list[dict[str, Any]], answer: Any
+    logged: list[dict[str, Any]], answer: Callable[[], Any]
 ) -> None:
     def end(session: ISession, payload: bytes) -> Any:
         scene.chain.end()
-        return answer
+        return answer()
 
     last = Says(passes)
     scene = Scene(Says(end), last)
