@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -119,7 +120,7 @@ class AskingTests(TestCase):
         await self.server.connected[0].gone
 
     async def test_a_body_without_end_is_cut_off_over_tls_too(self) -> None:
-        authority = Authority(Path(self.mktemp_folder()))
+        authority = Authority(self.folder())
         port = self.listen(authority.issue("127.0.0.1"))
         self.server.answer = ENDLESS + CHUNK * 100
         asker = self.asker(f"https://127.0.0.1:{port}/", authority.certificate())
@@ -167,13 +168,13 @@ class AskingTests(TestCase):
 
     # TLS
 
-    def mktemp_folder(self) -> str:
-        folder = Path(self.mktemp())
-        folder.mkdir(parents=True)
-        return str(folder)
+    def folder(self) -> Path:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
 
     async def test_a_certificate_of_the_authority_is_good_also_after_it_has_changed(self) -> None:
-        folder = Path(self.mktemp_folder())
+        folder = self.folder()
         one, other = Authority(folder, "one"), Authority(folder, "other")
         first, second = one.issue("127.0.0.1"), other.issue("127.0.0.1")
         ca = one.certificate()
@@ -184,7 +185,7 @@ class AskingTests(TestCase):
         self.assertEqual((await new.ask([])).status, 200)
 
     async def test_a_certificate_of_another_authority_is_refused(self) -> None:
-        folder = Path(self.mktemp_folder())
+        folder = self.folder()
         port = self.listen(Authority(folder).issue("127.0.0.1"))
         url = f"https://127.0.0.1:{port}/"
         for ca in (Authority(folder, "other").certificate(), None):
@@ -193,7 +194,7 @@ class AskingTests(TestCase):
         self.assertEqual(self.server.received, [])
 
     async def test_a_certificate_for_another_host_is_refused(self) -> None:
-        authority = Authority(Path(self.mktemp_folder()))
+        authority = Authority(self.folder())
         port = self.listen(authority.issue("other.test"))
         asker = self.asker(f"https://127.0.0.1:{port}/", authority.certificate())
         said = await self.fails(asker.ask([]))
