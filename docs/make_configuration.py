@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.table import KINDS
-from wsrelay.interfaces import IBalancerPlugin, IDiscoveryPlugin
-from wsrelay.plugins import find_balancers, find_discoveries
+from wsrelay.interfaces import IAccessPolicyPlugin, IBalancerPlugin, IDiscoveryPlugin
+from wsrelay.plugins import find_balancers, find_discoveries, find_policies
 
 HEAD = """\
 relay.ini
@@ -154,12 +154,22 @@ was turned.
 """
 
 
+POLICIES = """\
+Policies
+--------
+
+``policies = name option=value …``, one a line; ``wsrelay policies`` lists those that are
+installed, and `policies.rst <policies.rst>`_ tells what they do.
+"""
+
+
 def page() -> str:
     """Return the whole page."""
     parts = [HEAD]
     parts += ["\n".join(section(kind)) for kind in KINDS.values() if works(kind)]
     parts += [BALANCERS + "\n" + "\n".join(plugins(find_balancers()))]
     parts += [DISCOVERIES + "\n" + "\n".join(plugins(find_discoveries()))]
+    parts += [POLICIES + "\n" + "\n".join(plugins(find_policies()))]
     return "\n".join(parts)
 
 
@@ -180,7 +190,9 @@ def section(kind: Kind) -> Iterator[str]:
         yield ""
 
 
-def plugins(found: Mapping[str, IBalancerPlugin | IDiscoveryPlugin]) -> Iterator[str]:
+def plugins(
+    found: Mapping[str, IBalancerPlugin | IDiscoveryPlugin | IAccessPolicyPlugin],
+) -> Iterator[str]:
     """Yield the lines about the shipped plugins of one kind."""
     for name, plugin in found.items():
         yield f"``{name}``"

@@ -145,6 +145,16 @@ def test_filters_are_listed_with_their_options(capsys: Output) -> None:
     assert [line.split()[0] for line in listed] == ["direction", "code"]
 
 
+def test_the_policies_that_ship_are_found(capsys: Output) -> None:
+    assert main(["policies"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line for line in lines if not line.startswith(" ")]
+    assert {"basic", "http-auth", "jwt"} <= set(names)
+    assert names == sorted(names)
+    after = lines[lines.index("basic") + 1 :]
+    assert after[0].startswith("    file         file of users and bcrypt hashes")
+
+
 def test_the_version_is_the_packages(capsys: Output) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])

@@ -15,7 +15,9 @@ from wsrelay.checks import make_checks
 from wsrelay.config import Checks, ConfigErrors, parse
 from wsrelay.config.elsewhere import Habit, first_words
 from wsrelay.config.guides import GUIDES, answer_to
+from wsrelay.config.model import PluginCall
 from wsrelay.config.table import KINDS
+from wsrelay.plugins import find_policies
 
 PAGE = PROJECT / "docs" / "compatibility.rst"
 
@@ -77,9 +79,21 @@ def relay_ini(lines: tuple[str, ...]) -> bytes:
     return "\n".join(rows).encode()
 
 
+def knows_policy(call: PluginCall) -> None:
+    """Look at a policy's name and options; the files that it names are not there."""
+    unknown = call.options.keys() - find_policies()[call.name].options.keys()
+    if unknown:
+        raise ValueError(f"{call.name} has no {unknown}")
+
+
 def errors_of(lines: tuple[str, ...]) -> list[str]:
     real = make_checks()
-    checks = Checks(balancer=real.balancer, discovery=real.discovery, endpoint=real.endpoint)
+    checks = Checks(
+        balancer=real.balancer,
+        discovery=real.discovery,
+        endpoint=real.endpoint,
+        policy=knows_policy,
+    )
     try:
         parse(relay_ini(lines), "relay.ini", Path("/etc/wsrelay"), {}, checks)
     except ConfigErrors as wrong:

@@ -115,8 +115,28 @@ _WAITING: Final = Table(
             remark="there are no conditions; what they mostly ask has an option",
         ),
         says("auth_request /auth", "[route] policies = http-auth url=http://127.0.0.1:9000/auth"),
-        says("auth_basic_user_file users", "[route] policies = basic file=users"),
+        says(
+            "auth_request_set $user $upstream_http_x_user",
+            "[route] policies = http-auth url=http://127.0.0.1:9000/auth pass=X-User",
+            remark="the header goes upstream under its own name",
+        ),
+        says("auth_basic Staff", "[route] policies = basic file=users realm=Staff"),
+        says(
+            "auth_basic_user_file users",
+            "[route] policies = basic file=users",
+            remark="bcrypt only: make it with ``htpasswd -B``",
+        ),
+        says(
+            "auth_jwt Chat token=$arg_token",
+            "[route] policies = jwt jwks_file=keys.json from=query:token",
+            remark="without ``from`` it is the one in Authorization, and the session ends with it",
+        ),
         says("auth_jwt_key_file keys.json", "[route] policies = jwt jwks_file=keys.json"),
+        says(
+            "auth_jwt_key_request /keys",
+            "[route] policies = jwt jwks_url=https://login.example.com/keys",
+        ),
+        says("auth_jwt_leeway 30s", "[route] policies = jwt jwks_file=keys.json leeway=30s"),
         never("satisfy any", "all policies have to admit a client; a plugin of yours may combine"),
     ),
 )

@@ -84,7 +84,24 @@ INGRESS: Final = Table(
             "[listener] trusted_proxies = 10.0.0.0/8",
         ),
         says("auth-url: http://auth/", "[route] policies = http-auth url=http://auth/"),
-        says("auth-type: basic", "[route] policies = basic file=users"),
+        says(
+            "auth-response-headers: X-User",
+            "[route] policies = http-auth url=http://auth/ pass=X-User",
+        ),
+        says(
+            "auth-cache-duration: 200 5m",
+            "[route] policies = http-auth url=http://auth/ cache=5m",
+            remark="of answers that admit; it is 5s already",
+        ),
+        never(
+            "auth-signin: …", "a client gets the 401; a page of the application sends it to log in"
+        ),
+        says(
+            "auth-type: basic",
+            "[route] policies = basic file=users",
+            remark="bcrypt only: make the file with ``htpasswd -B``",
+        ),
+        says("auth-realm: Staff", "[route] policies = basic file=users realm=Staff"),
         says("whitelist-source-range: 10.0.0.0/8", "[route] allow = 10.0.0.0/8"),
         says("denylist-source-range: 10.0.0.0/8", "[route] deny = 10.0.0.0/8"),
         says("limit-connections: 10", "[route] connections_per_ip = 10"),
