@@ -153,6 +153,15 @@ def test_health_checks_know_how_an_upstream_is_dialled_and_nobody_below_knows_of
             assert [each for each in ours if is_under(each, "wsrelay.health")] == [], name
 
 
+def test_what_only_policies_need_nobody_else_imports() -> None:
+    """It is not installed everywhere."""
+    for name, tree in modules():
+        if not is_under(name, "wsrelay.policies"):
+            found = imports_of(name, tree)
+            extra = [each for each in found if is_under(each, "jwt", "bcrypt", "wsrelay.policies")]
+            assert extra == [], name
+
+
 def test_wire_knows_nothing_of_the_rest() -> None:
     for name, tree in modules():
         if is_under(name, "wsrelay.wire"):

@@ -565,6 +565,7 @@ def test_keys_stay_in_use_when_they_cannot_be_fetched(outcome: str) -> None:
     assert len(scene.agent.asked) == 3
     [event] = events
     assert event["about"] == "https://issuer.test/keys"
+    assert "too much" in event["text"] or outcome != "too much"
     scene.clock.advance(RETRY)
     answer = scene.bring(signed())
     scene.agent.last.answer(200, body=jwks(jwk("ed25519", kid="a")))

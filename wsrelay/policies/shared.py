@@ -59,8 +59,6 @@ class Shared(Generic[T]):
             if one in work.waiting:
                 work.waiting.remove(one)
             if not work.waiting and self._works.get(key) is work and work.result is not None:
-                # Who asks now shall not be given what was called off.
-                del self._works[key]
                 work.result.cancel()
 
         one: Deferred[T] = Deferred(leave)
