@@ -321,6 +321,7 @@ def make_details(session: Mapping[str, Any]) -> dict[str, Any]:
         "paused": False,
         "waiting": True,
         "stalls": 3,
+        "throttles": 0,
     }
     legs = {"client": leg, "upstream": {**leg, "received": 64, "waiting": False}}
     return {**session, "legs": legs, "tls": None, "handshake_ms": 3.5, "attempts": 1}

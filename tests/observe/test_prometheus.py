@@ -20,7 +20,7 @@ from tests.observe.support import Page, read, still_exchange, still_session
 from tests.relay.support import BINARY, TEXT, FakeTransport, frame_from
 from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
-from wsrelay.config.model import ListenerConfig, PathRule, RouteConfig, UpstreamConfig
+from wsrelay.config.model import ListenerConfig, PathRule, Rate, RouteConfig, UpstreamConfig
 from wsrelay.descriptors import soft_limit
 from wsrelay.observe import prometheus
 from wsrelay.observe.bounds import FORGOTTEN_AFTER
@@ -50,6 +50,7 @@ CONTRACT = {
     "wsrelay_health_transitions_total": ("counter", {"pool", "upstream", "to"}),
     "wsrelay_published_total": ("counter", {"result"}),
     "wsrelay_pauses_total": ("counter", {"leg"}),
+    "wsrelay_throttled_total": ("counter", {"route"}),
     "wsrelay_buffered_bytes": ("gauge", set()),
     "wsrelay_queue_length": ("gauge", {"pool"}),
     "wsrelay_draining": ("gauge", set()),
@@ -233,6 +234,15 @@ def test_a_session_is_seen_from_its_handshake_to_its_close() -> None:
     assert page.value("wsrelay_session_seconds_sum") == 3
     assert page.value("wsrelay_bytes_total", route="chat", direction="down") == 210
     assert page.value("wsrelay_buffered_bytes") == 0
+
+
+def test_a_throttled_client_is_counted_with_its_route() -> None:
+    watched = Watched(World(evolve(ROUTE, messages=Rate(1.0), on_excess="throttle")))
+    client, _ = watched.world.establish()
+    watched.world.send(client, frame_from(CLIENT, TEXT) * 2)
+    page = watched.page()
+    assert page.value("wsrelay_throttled_total", route="chat") == 1
+    assert page.value("wsrelay_messages_total", route="chat", direction="up", type="text") == 1
 
 
 def test_pauses_are_counted_for_the_leg_that_was_not_read() -> None:

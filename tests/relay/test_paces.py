@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
+import select
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from hypothesis import HealthCheck, settings
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from tests.relay.pumps import (
     LONG,
+    NATIVE,
     WHOLE,
     GroundTestCase,
+    Owner,
     PumpTestCase,
+    needs_native,
     with_every_pump,
 )
 from tests.relay.support import (
@@ -22,12 +30,14 @@ from tests.relay.support import (
     TEXT,
     Conversation,
     close_payload,
+    connect,
     data_of,
     frame_from,
     frames_in,
+    settle,
 )
 from wsrelay.config.model import Rate
-from wsrelay.relay.pump import Side
+from wsrelay.relay.pump import PumpOptions, Side
 from wsrelay.wire.frames import Limits, Violation
 from wsrelay.wire.paces import Pace
 
@@ -37,7 +47,6 @@ MESSAGES = Limits(WHOLE, messages=TEN, throttles=True)
 CLOSING = Limits(WHOLE, messages=TEN)
 BYTES = Limits(WHOLE, bytes=Pace(1000.0, 1000.0), throttles=True)
 FEW = frame_from(CLIENT, TEXT, b"")  # six bytes
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def numbered(count: int) -> list[bytes]:
@@ -264,6 +273,124 @@ class ThrottleTests(PumpTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual({told for _, told in self.owner.told}, {"lost"})
         self.assertEqual(self.count(), 10)
+
+
+class EndedTests(PumpTestCase):
+    """The Python pump learns of the end of TLS behind what has to wait, and in the same read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(MESSAGES)
+        self.start()
+        self.send(CLIENT, many(30))
+        self.transports[CLIENT]._lose(Failure(ConnectionDone()))
+
+    def test_what_waits_still_passes_in_its_time_and_then_comes_the_end(self) -> None:
+        frame = frame_from(UPSTREAM, BINARY, LONG * 20)
+        self.send(UPSTREAM, frame, frame)
+        self.assertFalse(self.pump.is_paused(UPSTREAM))
+        self.pass_time(1.75)
+        self.assertEqual(self.owner.told, [])
+        self.pass_time(1.0)
+        self.assertEqual(data_of(frames_in(self.got(UPSTREAM))[0]), numbered(30))
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_can_be_aborted(self) -> None:
+        self.pump.abort(CLIENT)
+        self.pass_time(0.01)
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.assertEqual(len(frames_in(self.got(UPSTREAM))[0]), 10)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_ends_at_once_when_nothing_is_passed_on_any_more(self) -> None:
+        self.pump.finish(UPSTREAM)
+        self.pass_time(0.01)
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.pump.shut(CLIENT)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_waits_for_an_upstream_that_is_full(self) -> None:
+        self.transports[UPSTREAM].producer.pauseProducing()
+        self.pass_time(30.0)
+        self.assertEqual(self.owner.told, [])
+        self.transports[UPSTREAM].producer.resumeProducing()
+        self.pass_time(3.0)
+        self.assertEqual(data_of(frames_in(self.got(UPSTREAM))[0]), numbered(30))
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+
+@needs_native
+class TimerTests(PumpTestCase):
+    """The hub's own timer, which tells the time that nobody else does."""
+
+    lay_ground = NATIVE
+
+    def rings(self) -> bool:
+        """Wait for the hub to be ready, for no longer than a test may take."""
+        poller = select.poll()
+        poller.register(self.ground.hub.fileno(), select.POLLIN)
+        return bool(poller.poll(20_000))
+
+    def runs(self) -> bool:
+        watched = re.findall(r"tfd: +(\d+)", self.info(self.ground.hub.fileno()))
+        (timer,) = [each for each in watched if "timerfd" in os.readlink(f"/proc/self/fd/{each}")]
+        return "it_value: (0, 0)" not in self.info(timer)
+
+    def info(self, descriptor: object) -> str:
+        return Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+
+    def test_it_wakes_the_reactor_for_a_leg_that_waits(self) -> None:
+        self.join(MESSAGES)
+        self.start()
+        self.assertFalse(self.runs())
+        self.send(CLIENT, many(11))
+        self.assertTrue(self.runs())
+        self.assertTrue(self.rings())
+        self.pass_time(0.125)
+        self.assertEqual(len(frames_in(self.got(UPSTREAM))[0]), 11)
+        self.assertFalse(self.runs())
+
+    def test_it_wakes_the_reactor_for_a_leg_that_may_be_slow(self) -> None:
+        self.join(slow=0.04)
+        self.start()
+        self.transports[CLIENT].stalled = True
+        self.flood(UPSTREAM)
+        self.assertTrue(self.runs())
+        for _ in range(5):
+            self.assertTrue(self.rings())
+            self.pass_time(0.0)
+            self.pass_time(0.01, 0.01)
+        self.assertEqual(self.owner.told, [(CLIENT, "slow")])
+        self.assertFalse(self.runs())
+
+    def test_the_earliest_of_many_is_what_it_rings_for(self) -> None:
+        self.join(evolve(MESSAGES, messages=Pace(0.001, 1.0)))
+        self.start()
+        self.send(CLIENT, many(2))
+        flow = self.another(evolve(MESSAGES, messages=Pace(20.0, 1.0)))
+        flow[CLIENT].peer_sends(many(2))
+        settle(*flow.values())
+        self.assertTrue(self.rings())
+        self.pass_time(0.0625)
+        settle(*flow.values())
+        self.assertEqual(len(frames_in(bytes(flow[UPSTREAM].received))[0]), 2)
+        self.assertEqual(len(frames_in(self.got(UPSTREAM))[0]), 1)
+        self.assertTrue(self.runs())
+        for each in (*flow.values(), *self.transports.values()):
+            each.peer_resets()
+        settle(*flow.values(), *self.transports.values())
+        self.assertEqual(self.owner.told, [(CLIENT, "lost"), (UPSTREAM, "lost")])
+
+    def another(self, limits: Limits) -> dict[Side, Any]:
+        """Begin another session on the same hub."""
+        transports = {side: self.ground.transport() for side in Side}
+        options = PumpOptions(0, limits, Limits(WHOLE))
+        pump = self.ground.make_pump(Owner(), *transports.values(), options, self.clock)
+        for side, transport in transports.items():
+            connect(pump, side, transport)
+        pump.start(b"", b"", b"")
+        return transports
 
 
 @with_every_pump

@@ -51,6 +51,7 @@ FAMILIES = {
     "wsrelay_health_transitions_total": ("counter", "pool upstream to"),
     "wsrelay_published_total": ("counter", "result"),
     "wsrelay_pauses_total": ("counter", "leg"),
+    "wsrelay_throttled_total": ("counter", "route"),
     "wsrelay_buffered_bytes": ("gauge", ""),
     "wsrelay_queue_length": ("gauge", "pool"),
     "wsrelay_draining": ("gauge", ""),

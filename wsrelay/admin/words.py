@@ -213,6 +213,7 @@ def legs_words(session: Session) -> Json:
             "paused": pump.is_paused(side),
             "waiting": pump.is_waiting(side),
             "stalls": pump.stalls(side),
+            "throttles": totals.throttles if side is Side.CLIENT else 0,
         }
         for side in Side
     }

@@ -96,6 +96,11 @@ FAMILIES: Final = {
         "How often a leg was not read any more because the other one took no more.",
         ("leg",),
     ),
+    "wsrelay_throttled_total": Family(
+        "counter",
+        "Reads of clients of which a part had to wait, because it was over messages or bytes.",
+        ("route",),
+    ),
     "wsrelay_buffered_bytes": Family(
         "gauge", "Bytes that wait in the relay, unsent or as the beginning of a frame."
     ),

@@ -102,11 +102,13 @@ class Exporter:
         silent = {route.name: NOTHING for route in self._relay.config.routes}
         messages: list[tuple[tuple[object, ...], int]] = []
         payload: list[tuple[tuple[object, ...], int]] = []
+        throttled: list[tuple[tuple[object, ...], int]] = []
         for route, totals in {**silent, **passed.routes}.items():
             for direction, text, binary, size in _by_direction(totals):
                 messages.append(((route, direction, "text"), text))
                 messages.append(((route, direction, "binary"), binary))
                 payload.append(((route, direction), size))
+            throttled.append(((route,), totals.throttles))
         everything = passed.everything
         return {
             "wsrelay_messages_total": messages,
@@ -115,6 +117,7 @@ class Exporter:
                 (("client",), everything.client_pauses),
                 (("upstream",), everything.upstream_pauses),
             ],
+            "wsrelay_throttled_total": throttled,
             "wsrelay_buffered_bytes": [((), everything.buffered)],
         }
 
