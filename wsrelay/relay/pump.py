@@ -66,7 +66,7 @@ class PumpOptions:
     *bits* are the reserved bits that the negotiated extensions use; *up* limits what
     the client sends, *down* what the upstream sends, though nothing limits the upstream's pace.
     *slow*: seconds for which a leg may take nothing while something waits for it (None:
-    for ever); it is noticed up to half of that later.
+    for ever); it is noticed up to a quarter of that later.
     """
 
     bits: int

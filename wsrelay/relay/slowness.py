@@ -23,7 +23,7 @@ class Slowness:
     """
     Looks at a leg from time to time while it is blocked.
 
-    What it takes is seen at the next look, so it may be slow for up to half of *patience*
+    What it takes is seen at the next look, so it may be slow for up to a quarter of *patience*
     longer, and never for less.
 
     :param patience: seconds for which it may take nothing.
