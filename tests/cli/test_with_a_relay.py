@@ -102,6 +102,17 @@ def test_orders_are_carried_out(relay: RelayProcess, capsys: Output, folder: Pat
     assert "chat/a/1" in good(capsys, "top", "--count", "1", "--interval", "100ms").out
 
 
+def test_a_message_is_published(relay: RelayProcess, capsys: Output) -> None:
+    with echoed(relay) as client:
+        said = good(capsys, "publish", "--route", "chat", "hello, all").out
+        assert said == "sent to 1 session\n"
+        assert client.recv(10) == "hello, all"
+    assert good(capsys, "publish", "--tag", "nobody", "x").out == "sent to 0 sessions\n"
+    ran = run(capsys, "publish", "--pool", "chta", "x")
+    assert (ran.code, ran.out) == (1, "")
+    assert "did you mean 'chat'?" in ran.err
+
+
 def test_a_reload_is_told_and_refused(relay: RelayProcess, capsys: Output, folder: Path) -> None:
     file = folder / "relay.ini"
     text = file.read_text()

@@ -215,8 +215,8 @@ class BoundTests(InjectTestCase):
 
     def test_a_leg_that_takes_all_may_get_any_number(self) -> None:
         self.start()
-        for _ in range(3 * MAX_PUBLISHED // 50_000):
-            self.assertTrue(self.inject(bytes(50_000)))
+        for _ in range(MAX_PUBLISHED // 4000):
+            self.assertTrue(self.inject(bytes(5000)))
 
     def test_one_message_may_be_longer_if_nothing_waits(self) -> None:
         self.start()
@@ -228,8 +228,8 @@ class BoundTests(InjectTestCase):
     def test_a_client_that_takes_no_message_stops_its_upstream_and_not_itself(self) -> None:
         self.start()
         self.transports[CLIENT].stalled = True
-        while self.pump.inject(CLIENT, bytes(10_000), True):
-            pass
+        for _ in range(100):
+            self.pump.inject(CLIENT, bytes(10_000), True)
         self.assertTrue(self.pump.is_paused(UPSTREAM))
         self.assertFalse(self.pump.is_paused(CLIENT))
 

@@ -16,8 +16,9 @@ from wsrelay.relay.session import Session
 
 __all__ = ["Publisher"]
 
-MOST: Final = 500
-"""Sessions that are sent to in one turn of the reactor; each costs some ten microseconds."""
+MOST: Final = 200
+"""Sessions that are sent to in one turn of the reactor; each costs about ten microseconds, and
+up to sixty for the longest message that can be published."""
 
 
 @define(eq=False)
