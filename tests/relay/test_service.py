@@ -5,10 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from attrs import evolve
+from twisted.logger import capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.relay.support import FakeTransport, settle
 from tests.relay.world import ROUTE, UPSTREAMS, Reactor
+from wsrelay import service
 from wsrelay.config.model import (
     ListenerConfig,
     LogConfig,
@@ -53,6 +55,24 @@ class ServiceTests(SynchronousTestCase):
         reactor = Reactor()
         RelayService(CONFIG, reactor).startService()
         self.assertEqual(len(reactor.tcpServers), 2)
+
+    def test_log_lines_are_limited_while_it_runs(self) -> None:
+        self.service.startService()
+        self.assertIsNotNone(Logger.limit)
+        self.service.stopService()
+        self.reactor.pump([0.1] * 3)
+        self.assertIsNone(Logger.limit)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_limit_of_descriptors_that_was_raised_is_said_once(self) -> None:
+        self.patch(service, "raise_limit", lambda: (1024, 4096))
+        running = RelayService(CONFIG, Reactor())
+        running.relay.descriptors.limit = lambda: 4096
+        running.privilegedStartService()
+        with capturedLogs() as events:
+            running.startService()
+        (said,) = [each for each in map(eventAsText, events) if "descriptors" in each]
+        self.assertRegex(said, "raised from 1024 to 4096: enough for 19[0-9]{2} clients")
 
     def connect(self) -> FakeTransport:
         transport = FakeTransport()
