@@ -110,7 +110,9 @@ def test_autobahn_is_imported_by_the_relay_the_demo_and_the_dashboards_only() ->
     assert {
         name
         for name in importers
-        if not is_under(name, "wsrelay.relay", "wsrelay.demo", "wsrelay.admin.live")
+        if not is_under(
+            name, "wsrelay.relay", "wsrelay.messages", "wsrelay.demo", "wsrelay.admin.live"
+        )
     } == set()
 
 

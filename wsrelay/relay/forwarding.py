@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from wsrelay.config.model import RouteConfig, UpstreamConfig
+from wsrelay.messages.compression import offer_of
 from wsrelay.relay.tls_transport import certificate_of
 from wsrelay.wire.address import client_address, is_trusted, request_id
 from wsrelay.wire.forward import Forwarded, upstream_head
@@ -77,6 +78,7 @@ def head_for(
         set_header=route.set_header,
         remove_header=route.remove_header,
         upgrades=upgrades,
+        extensions=offer_of(route) if upgrades else None,
     )
 
 

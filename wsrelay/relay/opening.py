@@ -7,11 +7,13 @@ they came.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from attrs import define
+from attrs import define, field
 from typing_extensions import override
 
+from wsrelay.messages.compression import Compression, agree, names_in, offer_of
 from wsrelay.relay.answer import Answer
 from wsrelay.relay.search import Search
 from wsrelay.wire.body import ChunkedBody, response_body
@@ -31,6 +33,14 @@ class Opening(Search):
     upgrades: ClassVar[bool] = True
 
     offer: Offer
+    compression: Compression | None = field(default=None, init=False)
+    """What the relay itself has agreed on with both; None: they agree end to end."""
+
+    @property
+    def _extensions(self) -> Sequence[str]:
+        """The names of those that the upstream was offered."""
+        offer = offer_of(self.route)
+        return self.offer.extensions if offer is None else names_in(offer)
 
     @property
     @override
@@ -48,8 +58,10 @@ class Opening(Search):
         assert self._lease is not None
         try:
             agreed = check_switching(
-                response, self.offer.key, self.offer.subprotocols, self.offer.extensions
+                response, self.offer.key, self.offer.subprotocols, self._extensions
             )
+            if self.route.mode == "messages":
+                self.compression = agree(self.route, self.request.headers, response.headers)
         except BadResponse as error:
             self._broken(error.reason)
             return

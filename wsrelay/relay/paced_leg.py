@@ -108,7 +108,7 @@ class PacedLeg(PythonLeg):
         super()._go_on()
         if self.transport is _ENDED and not self.scanner.backlog and not self.gone:
             try:
-                self._let_go()
+                self._leave()
             except Exception:
                 self.owner.pump_failed()
 
@@ -122,7 +122,7 @@ class PacedLeg(PythonLeg):
         while self.scanner.backlog and not self._has_to_wait:
             self._handle(self._feed(b""))
         if not self._has_to_wait:
-            self._let_go()
+            self._leave()
             return
         # TLS: the end stood in one read with what has to wait.
         self.transport = _ENDED

@@ -57,6 +57,9 @@ class PumpOwner(Protocol):
     def leg_slow(self, side: Side) -> None:
         """Learn, once a leg, that *side* takes nothing, `PumpOptions.slow` seconds long."""
 
+    def close(self, code: int, reason: str, why: str) -> None:
+        """End the session, as what looks into its messages wants; see `Session.close`."""
+
 
 @frozen(cache_hash=True)
 class PumpOptions:

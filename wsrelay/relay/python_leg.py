@@ -89,7 +89,7 @@ class PythonLeg:
         finally:
             self.uncork()
             self.far.uncork()
-        if self.scanner.backlog or self.paused:
+        if self.has_more or self.paused:
             self.update_reading()
 
     def _handle_one(self, event: Event) -> None:
@@ -108,7 +108,7 @@ class PythonLeg:
     def _go_on(self) -> None:
         """Handle more of what was read already, one turn of the reactor later."""
         self._turn = None
-        if not self.may_be_read:
+        if not self.may_go_on:
             return
         try:
             self._handle(self._feed(b""))
@@ -241,18 +241,28 @@ class PythonLeg:
         )
 
     @property
+    def may_go_on(self) -> bool:
+        """Whether more of what was read already may be handled."""
+        return self.may_be_read
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more of what was read already."""
+        return self.scanner.backlog
+
+    @property
     def _pause(self) -> float:
         """Seconds until it goes on with what was read already."""
         return 0.0
 
     def update_reading(self) -> None:
         """Read this leg, or do not."""
-        may_be_read = self.may_be_read
-        stopped = not self.gone and not may_be_read
+        stopped = not self.gone and not self.may_be_read
         self.pauses += stopped and not self.stopped
         self.stopped = stopped
-        paused = not self.gone and (self.scanner.backlog or stopped)
-        if self.scanner.backlog and may_be_read and self._turn is None:
+        has_more = self.has_more
+        paused = not self.gone and (has_more or stopped)
+        if has_more and self._turn is None and self.may_go_on:
             self._turn = self.reactor.callLater(self._pause, self._go_on)
         if paused == self.paused:
             return
@@ -261,7 +271,7 @@ class PythonLeg:
             self.transport.pauseProducing()
             self._watch = self.reactor.callLater(WATCH, self._look)
         else:
-            _cancel(self._watch)
+            cancel(self._watch)
             if not self.gone:
                 self.transport.resumeProducing()
 
@@ -314,15 +324,19 @@ class PythonLeg:
         """Tell that the transport has ended, after what it still had to say."""
         while self.scanner.backlog:
             self._handle(self._feed(b""))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go, and tell so."""
         self._let_go()
+        self.owner.leg_lost(self.side)
 
     def _let_go(self) -> None:
         self.gone = True
         self._unblock()
-        _cancel(self._turn)
+        cancel(self._turn)
         self.update_reading()
         self.far.update_reading()
-        self.owner.leg_lost(self.side)
 
     def _unblock(self) -> None:
         self.blocked = False
@@ -341,6 +355,7 @@ class PythonLeg:
         self.far.update_reading()
 
 
-def _cancel(timer: IDelayedCall | None) -> None:
+def cancel(timer: IDelayedCall | None) -> None:
+    """Stop a timer, if there is one and it is not over."""
     if timer is not None and timer.active():
         timer.cancel()

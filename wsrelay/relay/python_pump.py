@@ -39,15 +39,19 @@ class PythonPump:
 
     def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
         """Begin, with the 101 and what arrived before."""
+        self._open(head)
+        if from_upstream:
+            self._legs[Side.UPSTREAM].receive(from_upstream)
+        if from_client:
+            self._legs[Side.CLIENT].receive(from_client)
+
+    def _open(self, head: bytes) -> None:
+        """Send the 101; from now on there can be more behind it."""
         client = self._legs[Side.CLIENT].transport
         client.write(head)
         client.resumeProducing()  # it may have sent too much too early
         for leg in self._legs.values():
             leg.transport.registerProducer(leg, True)
-        if from_upstream:
-            self._legs[Side.UPSTREAM].receive(from_upstream)
-        if from_client:
-            self._legs[Side.CLIENT].receive(from_client)
 
     def received_from(self, side: Side) -> Callable[[bytes], None]:
         """Return what takes each read of *side*."""

@@ -14,6 +14,7 @@ from wsrelay.http.exchange import Exchange
 from wsrelay.http.exchanges import Exchanges
 from wsrelay.http.local import LocalAnswer
 from wsrelay.log import Logger
+from wsrelay.messages.pump import message_pumps
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
@@ -235,8 +236,12 @@ class Relay:
         client, route = opening.client, opening.route
         facts = self._complete(opening, 101)
         facts.subprotocol = response.headers.text(b"sec-websocket-protocol")
-        extensions = response.headers.values(b"sec-websocket-extensions")
-        facts.extensions = b", ".join(extensions).decode("latin-1")
+        compression = opening.compression
+        extensions = None if compression is None else compression.answer
+        said = response.headers.values(b"sec-websocket-extensions")
+        facts.extensions = (b", ".join(said) if extensions is None else extensions).decode(
+            "latin-1"
+        )
 
         def ended(session: Session) -> None:
             del self.sessions[session.id]
@@ -250,7 +255,7 @@ class Relay:
 
         session = Session(facts, route, lease.upstream, self.reactor, self.observer, ended)
         session.join(
-            self.make_pump,
+            self.make_pump if compression is None else message_pumps(route, compression),
             client.transport,
             connection.transport,
             options_of(route, bits_of(agreed)),
@@ -263,7 +268,8 @@ class Relay:
         try:
             self.observer.session_opened(facts, session)
             facts.phases.clear()  # a session may last for days
-            head = switching_head(response, self.cookies_of(opening, lease.upstream))
+            cookies = self.cookies_of(opening, lease.upstream)
+            head = switching_head(response, cookies, extensions)
             session.start(head, client.take_early(), rest)
             self.drains.session_opened(session)
         except Exception:

@@ -56,6 +56,7 @@ _ABOUT_CERTIFICATE = frozenset({b"x-ssl-client-s-dn", b"x-ssl-client-verify"})
 _WITH_CERTIFICATE = _SET_BY_RELAY | _ABOUT_CERTIFICATE
 _FROM_STRANGER = _WITH_CERTIFICATE | {b"forwarded"}
 _LENGTH = frozenset({b"content-length"})
+_EXTENSIONS = frozenset({b"sec-websocket-extensions"})
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -99,6 +100,7 @@ def upstream_head(
     set_header: Sequence[tuple[str, str]] = (),
     remove_header: Iterable[str] = (),
     upgrades: bool = True,
+    extensions: bytes | None = None,
 ) -> bytes:
     """
     Return the head of a request for an upstream.
@@ -114,6 +116,8 @@ def upstream_head(
     :param set_header: names and values; each replaces all fields of its name,
         the relay's own included.
     :param remove_header: names of fields to leave out, the relay's own included.
+    :param extensions: Sec-WebSocket-Extensions in the client's stead, empty for none; None:
+        the client's pass.
     """
     added = [*_forwarded_fields(forwarded, request_id), *forwarded.more]
     own = {b"host": host, **(_UPGRADE if upgrades else _framing(request))}
@@ -124,6 +128,9 @@ def upstream_head(
             added.insert(0, (b"Host", host))
     if forwarded.trusted:
         dropped -= {b"forwarded"}
+    if extensions is not None:
+        dropped |= _EXTENSIONS
+        added += _extensions(extensions)
     if set_header or remove_header:
         overruled = {name.lower().encode() for name, _ in set_header}
         overruled.update(name.lower().encode() for name in remove_header)
@@ -166,16 +173,29 @@ def _framing(request: Request) -> dict[bytes, bytes]:
     return {b"transfer-encoding": b"chunked"} if is_chunked else {}
 
 
-def switching_head(response: Response, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+def _extensions(value: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"Sec-WebSocket-Extensions", value)] if value else []
+
+
+def switching_head(
+    response: Response,
+    more: Sequence[tuple[bytes, bytes]] = (),
+    extensions: bytes | None = None,
+) -> bytes:
     """
     Return the head of the 101 for the client.
 
     :param response: one that `check_switching` accepted.
     :param more: headers of the relay's own, behind the upstream's.
+    :param extensions: Sec-WebSocket-Extensions in the upstream's stead, empty for none; None:
+        the upstream's pass.
     """
     own = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
     # RFC 9110, section 8.6: no Content-Length in a 1xx, even if the upstream wrote a zero.
     dropped = _dropped(response.headers, _LENGTH)
+    if extensions is not None:
+        dropped |= _EXTENSIONS
+        more = [*more, *_extensions(extensions)]
     fields = _fields(response.headers, own, dropped)
     head = b"HTTP/1.1 101 Switching Protocols\r\n%b%b\r\n"
     return head % (b"".join(fields), _lines(more) if more else b"")

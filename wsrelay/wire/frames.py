@@ -402,14 +402,24 @@ def encode_frame(opcode: int, payload: bytes, mask: bytes = b"", *, final: bool 
 
     :param mask: four bytes to mask with, or none for a frame to a client.
     """
-    first, flag, length = (0x80 if final else 0) | opcode, 0x80 if mask else 0, len(payload)
+    head = frame_head((0x80 if final else 0) | opcode, len(payload), mask)
+    return head + (xor(payload, mask) if mask else payload)
+
+
+def frame_head(first: int, length: int, mask: bytes) -> bytes:
+    """
+    Build the header of a frame.
+
+    :param first: its first byte.
+    :param length: of the payload.
+    :param mask: as `encode_frame` takes it; it ends the header.
+    """
+    flag = 0x80 if mask else 0
     if length < 126:
-        head = bytes((first, flag | length))
-    elif length < 65536:
-        head = bytes((first, flag | 126)) + length.to_bytes(2, "big")
-    else:
-        head = bytes((first, flag | 127)) + length.to_bytes(8, "big")
-    return head + mask + (xor(payload, mask) if mask else payload)
+        return bytes((first, flag | length)) + mask
+    if length < 65536:
+        return bytes((first, flag | 126)) + length.to_bytes(2, "big") + mask
+    return bytes((first, flag | 127)) + length.to_bytes(8, "big") + mask
 
 
 def xor(payload: bytes, mask: bytes) -> bytes:
