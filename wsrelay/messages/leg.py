@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from typing_extensions import override
 
 from wsrelay.interfaces import DOWN, UP, Close, Drop
 from wsrelay.messages.fault import Broken
 from wsrelay.messages.outgoing import PIECE, Outgoing, masked
 from wsrelay.messages.protocols import ClientMessages, Message, UpstreamMessages
-from wsrelay.relay.pump import Side
+from wsrelay.relay.paced_leg import PacedLeg
+from wsrelay.relay.pump import PumpOwner, Side
 from wsrelay.relay.python_leg import MAX_WAITING, PythonLeg, cancel
 from wsrelay.relay.transports import unsent
-from wsrelay.wire.frames import Control, Event, Violation
+from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
+from wsrelay.wire.paced_frames import PacedScanner
 
 DIRECTION: Final = {Side.CLIENT: UP, Side.UPSTREAM: DOWN}
 """Where the messages of a leg go, as filters call it."""
@@ -84,12 +86,13 @@ class MessageLeg(PythonLeg):
     @override
     def receive(self, data: bytes) -> None:
         self.received += len(data)
-        self._handle(self.scanner.feed(data))
+        self._handle(self._feed(data))
 
     @override
     def _handle(self, events: list[Event]) -> None:
         if not self._is_broken:
-            self._events.extend(events)
+            # Where a frame ends says nothing here: messages go out whole.
+            self._events.extend([each for each in events if type(each) is not Boundary])
         self._work()
 
     def _work(self) -> None:
@@ -174,7 +177,7 @@ class MessageLeg(PythonLeg):
             return
         try:
             more = self.scanner.backlog and not self._events
-            self._handle(self.scanner.feed(b"") if more else [])
+            self._handle(self._feed(b"") if more else [])
         except Exception:
             self.owner.pump_failed()
 
@@ -261,7 +264,7 @@ class MessageLeg(PythonLeg):
 
     @override
     def resumeProducing(self) -> None:
-        self.blocked = False
+        self._unblock()
         self._pour()
         if not self.blocked:
             super().resumeProducing()
@@ -311,3 +314,22 @@ class MessageLeg(PythonLeg):
         cancel(self._turn)
         self.messages.let_go()
         self.owner.leg_lost(self.side)
+
+
+class PacedMessageLeg(PacedLeg, MessageLeg):
+    """A `MessageLeg` that may send no faster than the paces of its route allow."""
+
+    __slots__ = ()
+
+    @override
+    def lost(self) -> None:
+        MessageLeg.lost(self)  # which knows of what still has to wait
+
+
+def message_leg(
+    side: Side, transport: Any, scanner: Scanner, owner: PumpOwner, reactor: IReactorTime
+) -> MessageLeg:
+    """Make a leg, of the kind that its scanner needs."""
+    if isinstance(scanner, PacedScanner):
+        return PacedMessageLeg(side, transport, scanner, owner, reactor)
+    return MessageLeg(side, transport, scanner, owner, reactor)

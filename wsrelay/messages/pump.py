@@ -10,12 +10,13 @@ from typing_extensions import override
 from wsrelay.config.model import RouteConfig
 from wsrelay.messages.compression import UNCOMPRESSED, Compression
 from wsrelay.messages.deflate import LegDeflate
-from wsrelay.messages.leg import Filters, MessageLeg
+from wsrelay.messages.leg import Filters, MessageLeg, message_leg
 from wsrelay.messages.protocols import ClientMessages, UpstreamMessages
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, PumpOwner, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.wire.deflate import Deflate
-from wsrelay.wire.frames import DEFLATE_BITS, Limits, Scanner
+from wsrelay.wire.frames import DEFLATE_BITS, Limits
+from wsrelay.wire.paced_frames import scanner_of
 
 
 class MessagePump(PythonPump):
@@ -48,21 +49,19 @@ class MessagePump(PythonPump):
         patience: float = 0.0,
     ) -> None:
         self._filters = filters
-        up = Scanner(True, _bits(compression.client), options.up)
-        down = Scanner(False, _bits(compression.upstream), options.down)
-        near = MessageLeg(Side.CLIENT, client, up, owner, reactor)
-        far = MessageLeg(Side.UPSTREAM, upstream, down, owner, reactor)
-        near.far, far.far = far, near
+        up = scanner_of(True, _bits(compression.client), options.up)
+        down = scanner_of(False, _bits(compression.upstream), options.down)
+        near = message_leg(Side.CLIENT, client, up, owner, reactor)
+        far = message_leg(Side.UPSTREAM, upstream, down, owner, reactor)
         near.messages = ClientMessages(
             near.write_frame, _deflate(True, compression.client, options.up)
         )
         far.messages = UpstreamMessages(
             far.write_frame, _deflate(False, compression.upstream, options.down)
         )
-        near.last_data = far.last_data = reactor.seconds()
         near.filters = far.filters = filters
         near.patience = far.patience = patience
-        self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
+        self._join(near, far, options.slow)
 
     @override
     def _open(self, head: bytes) -> None:

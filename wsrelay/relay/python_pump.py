@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime, ITransport
 from wsrelay.relay.paced_leg import leg_of
 from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
+from wsrelay.relay.python_leg import PythonLeg
 from wsrelay.relay.slowness import Slowness
 from wsrelay.wire.paced_frames import scanner_of
 
@@ -30,11 +31,14 @@ class PythonPump:
         down = scanner_of(False, options.bits, options.down)
         near = leg_of(Side.CLIENT, client, up, owner, reactor)
         far = leg_of(Side.UPSTREAM, upstream, down, owner, reactor)
+        self._join(near, far, options.slow)
+
+    def _join(self, near: PythonLeg, far: PythonLeg, slow: float | None) -> None:
         near.far, far.far = far, near
-        if options.slow is not None:
-            near.slowness = Slowness(near, options.slow)
-            far.slowness = Slowness(far, options.slow)
-        near.last_data = far.last_data = reactor.seconds()
+        if slow is not None:
+            near.slowness = Slowness(near, slow)
+            far.slowness = Slowness(far, slow)
+        near.last_data = far.last_data = near.reactor.seconds()
         self._legs = {Side.CLIENT: near, Side.UPSTREAM: far}
 
     def start(self, head: bytes, from_client: bytes, from_upstream: bytes) -> None:
