@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from attrs import define
 
@@ -34,7 +34,8 @@ class Handshake:
     url: str
     subprotocols: Sequence[str] = ()
     headers: Headers = ()
-    deflate: bool = False
+    deflate: bool | Mapping[str, Any] = False
+    """Whether to offer compression, or the parameters by the names of `NodeClient`'s library."""
     tls: ssl.SSLContext | None = None
 
 

@@ -11,7 +11,7 @@ const fromWire = ({ text, base64 }) => text ?? Buffer.from(base64, "base64");
 function connect({ url, subprotocols, headers, deflate }) {
   const socket = new WebSocket(url, subprotocols, {
     headers,
-    perMessageDeflate: deflate && { threshold: 0 },
+    perMessageDeflate: deflate && { threshold: 0, ...deflate },
     maxPayload: 0,
   });
   let answer;

@@ -69,7 +69,7 @@ function pairs(rawHeaders) {
 const server = createServer();
 const sockets = new WebSocketServer({
   noServer: true,
-  perMessageDeflate: { threshold: 0 },
+  perMessageDeflate: { threshold: 0, ...JSON.parse(process.argv[2] ?? "{}") },
   maxPayload: 0,
   handleProtocols: (offered) => (offered.has("chat.v2") ? "chat.v2" : false),
 });

@@ -63,7 +63,7 @@ class Upstream:
 def start_upstream(kind: str, *arguments: str) -> Process:
     """Start an upstream of that *kind*; see `own_url` for when it is ready."""
     if kind == "node":
-        return node("upstream_node.mjs")
+        return node("upstream_node.mjs", *arguments)
     return Process([sys.executable, "-m", f"tests.peers.upstream_{kind}", *arguments])
 
 
@@ -78,18 +78,19 @@ def relay_ini(
     *,
     relay: Sequence[str] = ("drain_timeout = 1s",),
     listener: Sequence[str] = (),
+    route: Sequence[str] = (),
     pool: Sequence[str] = (),
 ) -> str:
     """
     Return a relay.ini with a listener, a route and a pool for each of *pools*.
 
     :param pools: name -> lines of ``upstreams``.
-    :param relay: lines for ``[relay]``; *listener* and *pool* for each such section.
+    :param relay: lines for ``[relay]``; *listener*, *route* and *pool* for each such section.
     """
     lines = ["[relay]", *relay]
     for name, upstreams in pools.items():
         lines += [f"[listener:{name}]", "endpoint = tcp:0:interface=127.0.0.1", *listener]
-        lines += [f"[route:{name}]", f"listener = {name}", f"pool = {name}"]
+        lines += [f"[route:{name}]", f"listener = {name}", f"pool = {name}", *route]
         lines += [f"[pool:{name}]", "upstreams =", *(f"    {line}" for line in upstreams), *pool]
     return "\n".join(lines) + "\n"
 
