@@ -100,7 +100,10 @@ def ini(port: int, *route: str) -> str:
 
 
 def started(stack: ExitStack, folder: Path, *route: str) -> RelayProcess:
-    port = stack.enter_context(echo_upstream())
+    return start_at(stack, folder, stack.enter_context(echo_upstream()), *route)
+
+
+def start_at(stack: ExitStack, folder: Path, port: int, *route: str) -> RelayProcess:
     return stack.enter_context(started_relay(ini(port, *route), folder))
 
 
@@ -159,13 +162,20 @@ def test_log_writes_one_line_for_a_message_whatever_is_in_it(
 
 
 @pytest.fixture
-def own(stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RelayProcess:
+def echo(stack: ExitStack) -> int:
+    return stack.enter_context(echo_upstream())
+
+
+@pytest.fixture
+def own(
+    stack: ExitStack, echo: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RelayProcess:
     plugins = tmp_path / "twisted" / "plugins"
     plugins.mkdir(parents=True)
     (tmp_path / "own.py").write_text(OWN)
     (plugins / "own_plugin.py").write_text(PLUGIN)
     with_path(monkeypatch, tmp_path)
-    return started(stack, tmp_path, "filters = own", "filter_timeout = 1s")
+    return start_at(stack, tmp_path, echo, "filters = own", "filter_timeout = 1s")
 
 
 def greeted(stack: ExitStack, relay: RelayProcess) -> ClientConnection:
@@ -207,15 +217,14 @@ def test_a_filter_closes_and_hears_of_the_end(stack: ExitStack, own: RelayProces
     ],
 )
 def test_a_filter_that_fails_closes_with_1011_or_lets_pass(
-    stack: ExitStack, own: RelayProcess, words: str, logged: str
+    stack: ExitStack, own: RelayProcess, echo: int, words: str, logged: str
 ) -> None:
     client = greeted(stack, own)
     client.send(words)
     assert closed_with(client) == (1011, "a filter failed")
     own.wait_for_words(logged)
     own.wait_for_event(event="end", close_code=1011, initiator="relay:filter")
-    text = own.file.read_text("utf-8")
-    own.reload(text.replace("filters = own", "filters = own\non_error = pass"))
+    own.reload(ini(echo, "filters = own", "filter_timeout = 1s", "on_error = pass"))
     tolerant = greeted(stack, own)
     assert said(tolerant, words) == words
     own.wait_for_words(f"{logged}, DROP" if words == "nothing" else f"{logged}; the message")
@@ -225,29 +234,29 @@ def test_a_filter_that_fails_closes_with_1011_or_lets_pass(
 
 
 def test_a_reload_gives_new_sessions_new_filters_and_the_others_keep_theirs(
-    stack: ExitStack, tmp_path: Path
+    stack: ExitStack, echo: int, tmp_path: Path
 ) -> None:
-    (tmp_path / "denied.txt").write_text("red\n")
-    relay = started(stack, tmp_path, "filters = deny-pattern file=denied.txt action=drop")
+    denied = tmp_path / "denied.txt"
+    denied.write_text("red\n")
+    relay = start_at(stack, tmp_path, echo, "filters = deny-pattern file=denied.txt action=drop")
     before = opened(stack, relay)
-    assert said(before, "blue") == "blue"
-    (tmp_path / "denied.txt").write_text("blue\n")
-    line = relay.hang_up()
-    assert "route main: a file of its filters changed" in line
+    denied.write_text("blue\n")
+    assert "route main: a file of its filters changed" in relay.hang_up()
     after = opened(stack, relay)
-    after.send("blue")
-    assert said(after, "red") == "red"
-    before.send("red")
-    assert said(before, "blue") == "blue"
-    good = relay.file.read_text("utf-8")
-    assert "not a regular expression" in relay.reload(
-        good.replace("file=denied.txt", "pattern=a("), "reload refused"
-    )
-    after.send("blue")
-    assert said(after, "red") == "red"
-    relay.reload(good.replace("filters = deny-pattern file=denied.txt action=drop", ""))
+    check_passes(before, "blue", not_="red")
+    check_passes(after, "red", not_="blue")
+    bad = ini(echo, "filters = deny-pattern pattern=a(")
+    assert "not a regular expression" in relay.reload(bad, "reload refused")
+    check_passes(opened(stack, relay), "red", not_="blue")
+    assert "route main: filters changed" in relay.reload(ini(echo))
     assert said(opened(stack, relay), "blue") == "blue"
-    assert said(before, "blue") == "blue"
+    check_passes(before, "blue", not_="red")
+    check_passes(after, "red", not_="blue")
+
+
+def check_passes(client: ClientConnection, good: str, *, not_: str) -> None:
+    client.send(not_)
+    assert said(client, good) == good
 
 
 # the examples
