@@ -414,9 +414,9 @@ class IMessageFilter(Interface):
             sent as UTF-8); `DROP`; a `Close`; or a Deferred of one, which is cancelled when
             the session ends or the route's ``filter_timeout`` is over.
         :raises Exception: anything raised, anything else returned (None, too) and a timeout
-            are logged, the first time in a session; then the route's ``on_error`` decides:
-            ``close`` ends the session with 1011, and with ``pass`` the message goes on to the
-            next filter as it was before this one.
+            are logged; then the route's ``on_error`` decides: ``close`` ends the session with
+            1011, and with ``pass`` the message goes on to the next filter as it was before
+            this one.
         """
 
 

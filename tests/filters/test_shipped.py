@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, eventAsText
 
 from wsrelay.config.model import PluginCall
 from wsrelay.filters.log import MOST
 from wsrelay.interfaces import DOWN, DROP, UP, Close, IMessageFilter
-from wsrelay.log import Logger
+from wsrelay.log import Logger, limit_lines, limit_no_more
 from wsrelay.plugins import check_filter, make_filter
 from wsrelay.testing import FakeSession
 
@@ -103,6 +104,14 @@ def test_log_does_nothing_below_the_level_of_the_log(
     assert logged == []
     assert ask(made("log", level="error"), "x") == b"x"
     assert [each["log_level"] for each in logged] == [LogLevel.error]
+
+
+def test_no_line_is_left_out(logged: Logged) -> None:
+    limit, of = limit_lines(Clock()), made("log")
+    for _ in range(100):
+        ask(of, "x")
+    limit_no_more(limit)
+    assert len(logged) == 100
 
 
 # deny-binary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from twisted.logger import Logger as EveryLine
 from twisted.logger import LogLevel
 from zope.interface import implementer
 
@@ -14,7 +15,7 @@ from wsrelay.log import Logger
 
 __all__ = ["MOST", "LogMessages"]
 
-log = Logger()
+log = EveryLine()  # the relay's own would sum up more than a few in a second
 
 MOST: Final = 4096
 """Most characters, or bytes of a binary message, that are shown."""
@@ -23,7 +24,7 @@ MOST: Final = 4096
 @implementer(IMessageFilter)
 class LogMessages:
     """
-    Logs each message as it is where the filter stands among the others.
+    Logs each message as it is where the filter stands among the others, however many there are.
 
     What is shown of a text is quoted as Python quotes it: line breaks, control characters and
     those that change the direction of writing are escaped, so no message makes a second line

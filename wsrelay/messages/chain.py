@@ -7,7 +7,6 @@ message.  A session that ends is not decided about any more, whatever filters st
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import CoroutineType
@@ -63,7 +62,6 @@ class Chain:
         self.on_error = on_error
         self._asked: dict[str, _Message] = {}  # by direction
         self._told: list[tuple[str, ISessionFilter]] = []  # of the beginning
-        self._faults: Counter[str] = Counter()  # by the filter's name
         self._is_over = False
 
     def opened(self) -> None:
@@ -109,7 +107,6 @@ class Chain:
         for name, each in self._told:
             self._tell(name, each.ended)
         self._told.clear()
-        self._sum_up()
 
     # for its messages
 
@@ -118,43 +115,25 @@ class Chain:
         self._asked.pop(direction, None)
 
     def fault(self, name: str, what: str, failure: Failure | None = None) -> None:
-        """
-        Log what a filter did wrong: the first time in a session; later ones are counted.
-
-        A client may be able to make a filter fail as often as it likes.
-        """
-        self._faults[name] += 1
-        if self._faults[name] > 1:
-            return
+        """Log what a filter did wrong."""
         tell = log.error if failure is None else partial(log.failure, failure=failure)
         tell(
-            "session {id}: filter {filter} of route {route} {what}{outcome}",
+            "session {id}: filter {name} of route {route} {what}{outcome}",
             id=self.session.id,
-            filter=name,
+            name=name,
             route=self.session.route,
             what=what,
             outcome=_OUTCOME[self.on_error],
         )
-
-    def _sum_up(self) -> None:
-        for name, count in self._faults.items():
-            if count > 1:
-                log.error(
-                    "session {id}: filter {filter} of route {route} failed {count} times in all",
-                    id=self.session.id,
-                    filter=name,
-                    route=self.session.route,
-                    count=count,
-                )
 
     def _tell(self, name: str, method: Callable[[ISession], None]) -> None:
         try:
             method(self.session)
         except Exception:
             log.failure(
-                "session {id}: filter {filter} of route {route} failed when it was told",
+                "session {id}: filter {name} of route {route} failed when it was told",
                 id=self.session.id,
-                filter=name,
+                name=name,
                 route=self.session.route,
             )
 
