@@ -10,8 +10,13 @@ from collections.abc import Iterator, Mapping
 
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.table import KINDS
-from wsrelay.interfaces import IAccessPolicyPlugin, IBalancerPlugin, IDiscoveryPlugin
-from wsrelay.plugins import find_balancers, find_discoveries, find_policies
+from wsrelay.interfaces import (
+    IAccessPolicyPlugin,
+    IBalancerPlugin,
+    IDiscoveryPlugin,
+    IMessageFilterPlugin,
+)
+from wsrelay.plugins import find_balancers, find_discoveries, find_filters, find_policies
 
 HEAD = """\
 relay.ini
@@ -135,6 +140,14 @@ Balancers
 ``balancer = name option=value …``; ``wsrelay balancers`` lists those that are installed.
 """
 
+FILTERS = """\
+Filters
+-------
+
+``filters = name option=value …``, one a line, where ``mode = messages``; ``wsrelay filters``
+lists those that are installed.  `filters.rst <filters.rst>`_ says more about them.
+"""
+
 DISCOVERIES = """\
 Discoveries
 -----------
@@ -170,6 +183,7 @@ def page() -> str:
     parts += [BALANCERS + "\n" + "\n".join(plugins(find_balancers()))]
     parts += [DISCOVERIES + "\n" + "\n".join(plugins(find_discoveries()))]
     parts += [POLICIES + "\n" + "\n".join(plugins(find_policies()))]
+    parts += [FILTERS + "\n" + "\n".join(plugins(find_filters()))]
     return "\n".join(parts)
 
 
@@ -191,7 +205,9 @@ def section(kind: Kind) -> Iterator[str]:
 
 
 def plugins(
-    found: Mapping[str, IBalancerPlugin | IDiscoveryPlugin | IAccessPolicyPlugin],
+    found: Mapping[
+        str, IBalancerPlugin | IDiscoveryPlugin | IAccessPolicyPlugin | IMessageFilterPlugin
+    ],
 ) -> Iterator[str]:
     """Yield the lines about the shipped plugins of one kind."""
     for name, plugin in found.items():

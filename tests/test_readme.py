@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import socket
@@ -13,16 +14,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from twisted.plugin import IPlugin
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
+from zope.interface import implementer
 
 from tests.peers.certificates import Authority
 from tests.support import PATIENCE, PROJECT, Process, RelayProcess, free_port, started_relay
+from wsrelay.interfaces import IMessageFilterPlugin
+from wsrelay.testing import check_filter_contract
 
 README = (PROJECT / "README.rst").read_text("utf-8")
 
@@ -190,20 +196,65 @@ def _operate(line: str, folder: Path) -> str:
     return ran.stdout
 
 
-def test_the_balancer_is_under_30_lines() -> None:
-    assert sum(len(block.splitlines()) for block in blocks("python")) < 30
+def test_the_balancer_and_the_filter_are_under_30_lines_each() -> None:
+    lengths = [len(block.splitlines()) for block in blocks("python")]
+    assert len(lengths) == 4
+    assert sum(lengths[:2]) < 30
+    assert sum(lengths[2:]) < 30
+
+
+def _install(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
+    """Write files, each called by its path with ``__`` for a slash, where Python finds them."""
+    for name, text in files.items():
+        file = folder / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.mark.peers
+def test_the_filter_is_found_and_writes_who_sent_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, plugin = blocks("python")[2:]
+    _install(tmp_path, monkeypatch, acme__senders=made, twisted__plugins__acme_filters=plugin)
+    listed = subprocess.run(
+        [program("wsrelay"), "filters"], capture_output=True, text=True, check=True
+    )
+    assert "sender\n    field  where it is written\n" in listed.stdout
+    with echo_upstream() as port:
+        text = blocks("ini")[4].replace("tcp:8080", "tcp:0:interface=127.0.0.1")
+        text = text.replace("127.0.0.1:3000", f"127.0.0.1:{port}")
+        with started_relay(text, tmp_path) as relay, connect(relay.url) as client:
+            client.send('{"text": "hello", "ip": "forged"}')
+            assert json.loads(client.recv(10)) == {"text": "hello", "ip": "127.0.0.1"}
+            client.send("hello")
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(10)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.reason == "send JSON objects"
+
+
+def test_the_filter_keeps_the_contract() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("python")[2], names)
+
+    @implementer(IPlugin, IMessageFilterPlugin)
+    class Plugin:
+        name = "sender"
+        options: ClassVar[dict[str, str]] = {}
+
+        def create(self, options: Any, reactor: Any) -> Any:
+            return names["Sender"](reactor, **options)
+
+    check_filter_contract(Plugin())
 
 
 @pytest.mark.peers
 def test_the_balancer_is_found_and_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    balancer, plugin = blocks("python")
-    for folder, name, text in (
-        ("acme", "tenants.py", balancer),
-        ("twisted/plugins", "acme_balancers.py", plugin),
-    ):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / name).write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    balancer, plugin = blocks("python")[:2]
+    _install(tmp_path, monkeypatch, acme__tenants=balancer, twisted__plugins__acme_balancers=plugin)
     listed = subprocess.run(
         [program("wsrelay"), "balancers"], capture_output=True, text=True, check=True
     )
