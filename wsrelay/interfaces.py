@@ -386,7 +386,7 @@ class ISession(Interface):
         """End the session, as a returned `Close` does."""
 
     def tag(name: str) -> None:
-        """Tag it, for who publishes to all sessions with a tag."""
+        """Tag it, with any text, for who publishes to all sessions with a tag."""
 
     def untag(name: str) -> None:
         """Remove a tag, if it is there."""

@@ -371,7 +371,7 @@ def test_the_end_may_come_from_within_the_decision() -> None:
 def test_whoever_keeps_a_session_reaches_it_no_more_after_its_end() -> None:
     done: list[object] = []
     facts = Facts("0123456789abcdef", "web", "192.0.2.7:4711")
-    session = FilteredSession(facts, lambda *told: done.append(told), lambda *told: None)
+    session = FilteredSession(facts, lambda *told: done.append(told), *[lambda *told: None] * 3)
     kept = Listens(passes, on_ended=lambda session: session.send(DOWN, "at the end"))
     chain = Chain([("a", kept)], session, Clock(), TIMEOUT, "close")
     chain.opened()

@@ -19,12 +19,19 @@ class Far:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, bool]] = []
         self.closed: list[tuple[int, str]] = []
+        self.tags: list[str] = []
 
     def inject(self, direction: str, payload: bytes, is_binary: bool) -> None:
         self.sent.append((direction, payload, is_binary))
 
     def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
+
+    def tag(self, name: str) -> None:
+        self.tags.append(f"+{name}")
+
+    def untag(self, name: str) -> None:
+        self.tags.append(f"-{name}")
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def far() -> Far:
 
 @pytest.fixture
 def session(facts: Facts, far: Far) -> FilteredSession:
-    return FilteredSession(facts, far.inject, far.close)
+    return FilteredSession(facts, far.inject, far.close, far.tag, far.untag)
 
 
 def test_it_shows_what_is_known(session: FilteredSession, facts: Facts) -> None:
@@ -62,21 +69,30 @@ def test_it_shows_what_is_known(session: FilteredSession, facts: Facts) -> None:
         assert getattr(session, name) == getattr(facts, name)
     assert session.client_address == "192.0.2.7"
     assert session.data == {}
-    assert FilteredSession(facts, far_away, far_away).data is not session.data
+    assert FilteredSession(facts, *[nobody] * 4).data is not session.data
 
 
-def far_away(*anything: object) -> None:
+def nobody(*anything: object) -> None:
     """Do nothing."""
 
 
-def test_tags_are_those_of_the_session(session: FilteredSession, facts: Facts) -> None:
+def test_tags_are_those_of_the_session(session: FilteredSession, facts: Facts, far: Far) -> None:
     facts.tags = frozenset({"user:7"})
+    assert session.tags == {"user:7"}
     session.tag("room:1")
-    session.tag("room:1")
-    assert session.tags == facts.tags == {"user:7", "room:1"}
     session.untag("user:7")
-    session.untag("nobody")
-    assert session.tags == facts.tags == {"room:1"}
+    assert far.tags == ["+room:1", "-user:7"]
+
+
+def test_a_fake_has_tags_of_its_own() -> None:
+    fake = FakeSession(tags=frozenset({"user:7"}))
+    fake.tag("room:1")
+    fake.untag("user:7")
+    fake.untag("nobody")
+    assert fake.tags == {"room:1"}
+    for bad in ("", None, 7):
+        with pytest.raises(ValueError, match="a tag has to be a text"):
+            fake.tag(bad)  # type: ignore[arg-type]
 
 
 def test_what_is_sent_is_bytes(session: FilteredSession, far: Far) -> None:
@@ -101,7 +117,8 @@ def test_what_is_sent_is_bytes(session: FilteredSession, far: Far) -> None:
 def test_what_cannot_be_sent_is_an_error_and_nothing_is_sent(
     facts: Facts, far: Far, session_class: Any, method: str, arguments: tuple, words: str
 ) -> None:
-    about = (facts, far.inject, far.close) if session_class is FilteredSession else ()
+    about: tuple = (facts, far.inject, far.close, far.tag, far.untag)
+    about = about if session_class is FilteredSession else ()
     session = session_class(*about)
     with pytest.raises(ValueError, match=f"^{words}"):
         getattr(session, method)(*arguments)
@@ -124,5 +141,7 @@ def test_after_the_end_nothing_happens_and_it_is_still_known(
     session.end()
     session.send(DOWN, b"x")
     session.close()
-    assert (far.sent, far.closed) == ([], [])
+    session.tag("late")
+    session.untag("late")
+    assert (far.sent, far.closed, far.tags) == ([], [], [])
     assert (session.id, session.data) == ("0123456789abcdef", {"count": 1})

@@ -27,15 +27,19 @@ class FilteredSession:
     """
     What a session's filters see of it, and do to it; see `ISession`.
 
-    :param facts: read when they are asked for; `tag` and `untag` change their tags.
+    :param facts: read when they are asked for.
     :param inject: sends a message: direction, payload, whether it is binary.  What it is given
         has been checked.
     :param close: ends the session: a code that may be sent, a reason that is not too long.
+    :param tag: tags it, and raises ValueError for what is no tag.
+    :param untag: removes a tag.
     """
 
     _facts: Facts
     _inject: Callable[[str, bytes, bool], object]
     _close: Callable[[int, str], object]
+    _tag: Callable[[str], object]
+    _untag: Callable[[str], object]
     data: dict[Any, Any] = field(factory=dict, init=False)
 
     @property
@@ -98,13 +102,13 @@ class FilteredSession:
         self._close(checked.code, checked.reason)
 
     def tag(self, name: str) -> None:
-        """Tag it."""
-        self._facts.tags |= {name}
+        """Tag it; ValueError: that is no tag."""
+        self._tag(name)
 
     def untag(self, name: str) -> None:
         """Remove a tag."""
-        self._facts.tags -= {name}
+        self._untag(name)
 
     def end(self) -> None:
-        """Send and close nothing any more, whoever keeps this; any number of times."""
-        self._inject = self._close = _nobody
+        """Do nothing any more, whoever keeps this; any number of times."""
+        self._inject = self._close = self._tag = self._untag = _nobody

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from wsrelay.config.model import PluginCall, RelayConfig, RouteConfig
-from wsrelay.interfaces import IMessageFilter
+from wsrelay.interfaces import UP, IMessageFilter
+from wsrelay.messages.chain import Chain
+from wsrelay.messages.session import FilteredSession
 from wsrelay.plugins import make_filter
+from wsrelay.relay.pump import Side
 
-__all__ = ["Filters", "filters_of", "make_filters"]
+if TYPE_CHECKING:
+    from wsrelay.relay.session import Session
+    from wsrelay.relay.tags import Tags
+
+__all__ = ["Filters", "chain_for", "filters_of", "make_filters"]
 
 Stamp = tuple[str, int, int, int]
 """A file as it was: its path, inode, size, and the time of its last change."""
@@ -69,6 +77,31 @@ def filters_of(
     if filters is None or filters.calls != route.filters:
         filters = _make(route.filters, reactor)
     return filters.filters
+
+
+def chain_for(
+    session: Session, filters: Sequence[tuple[str, IMessageFilter]], tags: Tags
+) -> Chain | None:
+    """
+    Join a session that has no pump yet with its filters; None: there are none.
+
+    :param filters: from `filters_of`.
+    """
+    if not filters:
+        return None
+
+    def inject(direction: str, payload: bytes, is_binary: bool) -> None:
+        side = Side.UPSTREAM if direction == UP else Side.CLIENT
+        session.pump.inject(side, payload, is_binary)
+
+    def close(code: int, reason: str) -> None:
+        session.close(code, reason, "filter")
+
+    seen = FilteredSession(
+        session.facts, inject, close, partial(tags.tag, session), partial(tags.untag, session)
+    )
+    route = session.route
+    return Chain(filters, seen, session.reactor, route.filter_timeout, route.on_error)
 
 
 def _make(calls: tuple[PluginCall, ...], reactor: Any) -> Filters:

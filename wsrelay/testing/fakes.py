@@ -87,6 +87,8 @@ class FakeSession:
 
     def tag(self, name: str) -> None:
         """Tag it."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a tag has to be a text that is not empty, not {name!r}")
         self.tags |= {name}
 
     def untag(self, name: str) -> None:
