@@ -341,6 +341,23 @@ def test_a_filter_may_end_the_session_while_it_is_asked(
     assert logged == []
 
 
+def test_a_filter_that_ends_the_session_and_fails_decides_nothing(
+    logged: list[dict[str, Any]],
+) -> None:
+    def fails(session: ISession, payload: bytes) -> bytes:
+        scene.chain.end()
+        return boom(session, payload)
+
+    scene = Scene(Says(fails))
+    scene.take()
+    assert scene.decisions == []
+    assert [event["log_failure"].type for event in logged] == [RuntimeError]
+    scene = Scene(Says(Deferred(lambda answer: scene.chain.end())))
+    scene.take()
+    scene.clock.advance(TIMEOUT)
+    assert scene.decisions == []
+
+
 def test_a_deferred_of_a_session_that_ended_meanwhile_is_cancelled() -> None:
     cancelled: list[object] = []
 
