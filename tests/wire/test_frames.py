@@ -74,7 +74,7 @@ class Reading:
 def read_slowly(data: bytes, masked: bool, bits: int, limits: Limits) -> Reading:
     """Read one frame after the other; every rule of RFC 6455 section 5 is a line here."""
     reading = Reading()
-    at, fragments, is_closed, is_open, first_opcode = 0, 0, False, False, 0
+    at, fragments, is_open, first_opcode = 0, 0, False, 0
     while len(data) - at >= 2:
         final = data[at] >= 128
         reserved = data[at] & 0b01110000
@@ -94,16 +94,16 @@ def read_slowly(data: bytes, masked: bool, bits: int, limits: Limits) -> Reading
             end = at + 2 + 4 * masked + short
             if end > len(data):
                 break
-            if not is_closed:
-                reading.items.append(Control(data[at:end]))
-            is_closed = is_closed or opcode == CLOSE
+            reading.items.append(Control(data[at:end]))
             reading.pieces.append(Piece(at, end, True, short))
             at = end
+            if opcode == CLOSE:
+                break
             continue
         if (opcode == 0) != is_open:
             return broke(1002)
         allowed = 0 if is_open and bits == DEFLATE_BITS else bits
-        if reserved | allowed != allowed or is_closed:
+        if reserved | allowed != allowed:
             return broke(1002)
         extra = {126: 2, 127: 8}.get(short, 0)
         body = at + 2 + extra + 4 * masked
@@ -288,12 +288,6 @@ VIOLATIONS = [
     pytest.param(
         b"\x82\xff\x80" + bytes(7) + MASK, "frame length with its top bit set", id="top bit"
     ),
-    pytest.param(up(CLOSE) + up(TEXT, b"x"), "data after a close frame", id="data after close"),
-    pytest.param(
-        up(TEXT, b"x", final=False) + up(CLOSE) + up(MORE),
-        "data after a close frame",
-        id="continuation after close",
-    ),
 ]
 
 
@@ -468,10 +462,16 @@ def test_empty_frames_are_messages_and_fragments_too(feed: Feed) -> None:
 
 
 @HOW
-def test_control_frames_behind_a_close_frame_are_dropped(feed: Feed) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [up(PING) + up(CLOSE), up(TEXT, b"x"), up(MORE), b"\xff" * 7, down(TEXT), up(TEXT)[:3]],
+    ids=["control", "text", "continuation", "nonsense", "not masked", "half a frame"],
+)
+def test_what_stands_behind_a_close_frame_is_dropped(feed: Feed, more: bytes) -> None:
     scanner = Scanner(True)
-    events = feed(scanner, up(CLOSE, b"\x03\xe8") + up(PING) + up(CLOSE))
-    assert events == [Control(up(CLOSE, b"\x03\xe8"))]
+    events = feed(scanner, up(TEXT, b"a", final=False) + up(CLOSE, b"\x03\xe8") + more)
+    assert joined(events)[1:] == [Control(up(CLOSE, b"\x03\xe8"))]
+    assert (scanner.held, scanner.messages) == (0, 0)
 
 
 def test_no_bytes_say_nothing() -> None:

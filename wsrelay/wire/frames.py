@@ -65,13 +65,12 @@ class Fault(IntEnum):
     MASKED = 7
     LONG_CONTROL = 8
     HALF_CODE = 9
-    AFTER_CLOSE = 10
-    LONG_FORM = 11
-    TOP_BIT = 12
-    BIG_FRAME = 13
-    BIG_MESSAGE = 14
-    MANY_MESSAGES = 15
-    MANY_BYTES = 16
+    LONG_FORM = 10
+    TOP_BIT = 11
+    BIG_FRAME = 12
+    BIG_MESSAGE = 13
+    MANY_MESSAGES = 14
+    MANY_BYTES = 15
 
 
 _REASONS: Final = {
@@ -85,7 +84,6 @@ _REASONS: Final = {
     Fault.MASKED: "masked frame from an upstream",
     Fault.LONG_CONTROL: "control frame over 125 bytes",
     Fault.HALF_CODE: "close frame with half a code",
-    Fault.AFTER_CLOSE: "data after a close frame",
     Fault.LONG_FORM: "frame length not in its shortest form",
     Fault.TOP_BIT: "frame length with its top bit set",
     Fault.BIG_FRAME: "frame over the limit of {} bytes",
@@ -223,8 +221,7 @@ class Scanner:
     _in_message: bool = field(default=False, init=False)
     _is_binary: bool = field(default=False, init=False)  # the message that began last
     _message_size: int = field(default=0, init=False)
-    _closed: bool = field(default=False, init=False)  # a close frame was seen
-    _violated: bool = field(default=False, init=False)
+    _is_deaf: bool = field(default=False, init=False)  # what comes is discarded
     _messages: Bucket | None = field(default=None, init=False)  # see `PacedScanner`
     _full: Bucket | None = field(default=None, init=False)  # what has to be waited for
 
@@ -250,14 +247,14 @@ class Scanner:
 
         ``bytes`` are passed on as they are: whole frames, or pieces of one frame
         longer than ``whole_frames``, whose end is marked by `BOUNDARY`.  After a
-        `Violation` everything is discarded.
+        `Violation`, and after a close frame (RFC 6455 section 1.4), everything is discarded.
 
         At most `MAX_CONTROLS` control frames come at once, so that a flood of empty pings
         costs neither much memory nor the reactor's time; then *backlog* is set, and
         ``feed(b"")`` goes on.
         """
         self.backlog = False
-        if self._violated:
+        if self._is_deaf:
             return []
         if self._left:
             return self._stream(data)
@@ -309,14 +306,12 @@ class Scanner:
                 controls += 1
                 if start < position:
                     events.append(data[start:position])
-                if not self._closed:
-                    events.append(Control(data[position:after]))
-                    self._closed = data[position] & 0x0F == CLOSE
+                events.append(Control(data[position:after]))
+                if data[position] & 0x0F == CLOSE:
+                    self._is_deaf = True
+                    return events
                 start = position = after
                 continue
-            if self._closed:
-                violation = violation_of(Fault.AFTER_CLOSE)
-                return self._fail(events, data[start:position], violation)
             header = 2 if length < 126 else 4 if length == 126 else 10
             body = position + header + (4 if masked else 0)
             if body > end:
@@ -389,7 +384,7 @@ class Scanner:
         return violation_of(Fault.NOT_MASKED if self.masked else Fault.MASKED)
 
     def _fail(self, events: list[Event], passed: bytes, violation: Violation) -> list[Event]:
-        self._violated = True
+        self._is_deaf = True
         if passed:
             events.append(passed)
         events.append(violation)

@@ -60,7 +60,7 @@ class PacedScanner(Scanner):
 
     def drop(self) -> None:
         """Forget all that is kept, and what comes from now on."""
-        self._violated = True
+        self._is_deaf = True
         self._held = self._unpaid = b""
         self._full = None
         self.backlog = False
@@ -71,7 +71,7 @@ class PacedScanner(Scanner):
         paid = self._pay(self._unpaid + data)
         # Nothing new, inside a frame that is passed on in pieces, is not a piece of it.
         events = super().feed(paid) if paid or not self._left else []
-        if self._violated:
+        if self._is_deaf:
             self._unpaid = b""
         if self._unpaid and not self.backlog:
             self._go_over(events)
@@ -79,7 +79,7 @@ class PacedScanner(Scanner):
 
     def _pay(self, data: bytes) -> bytes:
         """Return as much as there is room for, and keep the rest."""
-        if self._bytes is None or self._violated:
+        if self._bytes is None or self._is_deaf:
             self._unpaid = b""
             return data
         paid = self._bytes.take_up_to(len(data))

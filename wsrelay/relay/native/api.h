@@ -17,7 +17,6 @@ enum ws_fault {
     WS_MASKED,
     WS_LONG_CONTROL,
     WS_HALF_CODE,
-    WS_AFTER_CLOSE,
     WS_LONG_FORM,
     WS_TOP_BIT,
     WS_BIG_FRAME,

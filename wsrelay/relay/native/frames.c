@@ -115,8 +115,6 @@ static enum ws_found control(struct ws_scanner *s, const uint8_t *frame, size_t 
         s->need = *extent;
         return WS_MORE;
     }
-    if (s->closed)
-        return WS_DROPPED;
     s->closed = is_close;
     return WS_CONTROL;
 }
@@ -129,6 +127,11 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
         *position += passed;
         return ws_pass(s, passed) ? WS_BOUNDARY : WS_MORE;
     }
+    if (s->closed) { /* RFC 6455 section 1.4: what comes is discarded */
+        s->need = 1;
+        *extent = size - *position;
+        return *extent ? WS_DROPPED : WS_MORE;
+    }
     for (;;) {
         const uint8_t *frame = data + *position;
         size_t have = size - *position;
@@ -139,8 +142,6 @@ enum ws_found ws_scan(struct ws_scanner *s, const uint8_t *data, size_t size, si
             return WS_FAULT;
         if (frame[0] & CONTROL_BIT)
             return control(s, frame, have, extent);
-        if (s->closed)
-            return fail(s, WS_AFTER_CLOSE, 0);
 
         uint64_t length = frame[1] & ~MASK_BIT;
         size_t length_size = length < 126 ? 0 : length == 126 ? 2 : 8;

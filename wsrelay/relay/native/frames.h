@@ -17,7 +17,7 @@
 enum ws_found {
     WS_MORE,     /* the end of the bytes; what stands behind *position has to be held */
     WS_CONTROL,  /* a whole control frame at *position, *extent bytes long */
-    WS_DROPPED,  /* the same, behind a close frame: nobody wants it */
+    WS_DROPPED,  /* all that stands behind a close frame: nobody wants it */
     WS_BOUNDARY, /* *position is the end of a frame that was passed on in pieces */
     WS_FAULT,    /* the frame at *position breaks a rule: see fault and detail */
     WS_END,      /* *position is the end of a message, and marks_end is set */
@@ -54,7 +54,7 @@ struct ws_scanner {
  * Walk the frames of data from *position on.
  *
  * Everything before *position, as it is afterwards, may be passed on.  Go on with
- * another call: behind the control frame for WS_CONTROL and WS_DROPPED, from *position
+ * another call: *extent behind *position for WS_CONTROL and WS_DROPPED, from *position
  * for WS_BOUNDARY and WS_END.  Nothing may be fed after WS_FAULT.
  */
 enum ws_found ws_scan(struct ws_scanner *scanner, const uint8_t *data, size_t size,

@@ -379,7 +379,7 @@ static size_t deal_in_pace(struct leg *leg, const uint8_t *data, size_t size)
     scanner->waits_for = NULL;
     leg->unpaid -= ws_pay(scanner, leg->unpaid);
     size_t done = deal_with(leg, data, size - leg->unpaid);
-    bool goes_on = !leg->gone && !leg->violated;
+    bool goes_on = !leg->gone && !leg->violated && !scanner->closed;
     if (goes_on && leg->unpaid && !leg->backlog) {
         leg->backlog = ws_go_over(scanner) == WS_OVER;
         if (!leg->backlog) {
