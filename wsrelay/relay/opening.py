@@ -13,8 +13,10 @@ from typing import ClassVar
 from attrs import define, field
 from typing_extensions import override
 
+from wsrelay.interfaces import IMessageFilter
 from wsrelay.messages.compression import Compression, agree, names_in, offer_of
 from wsrelay.relay.answer import Answer
+from wsrelay.relay.filters import filters_of
 from wsrelay.relay.search import Search
 from wsrelay.wire.body import ChunkedBody, response_body
 from wsrelay.wire.request import Offer
@@ -35,6 +37,8 @@ class Opening(Search):
     offer: Offer
     compression: Compression | None = field(default=None, init=False)
     """What the relay itself has agreed on with both; None: they agree end to end."""
+    filters: Sequence[tuple[str, IMessageFilter]] = field(default=(), init=False)
+    """Those of the session to come, each with its name."""
 
     @property
     def _extensions(self) -> Sequence[str]:
@@ -65,6 +69,7 @@ class Opening(Search):
         except BadResponse as error:
             self._broken(error.reason)
             return
+        self.filters = filters_of(self.route, self.relay.filters, self.relay.reactor)
         self._upstream_works(self.upstream)
         self._lease.opened()
         self.relay.open_session(self, response, agreed, self._connection, self._lease, rest)

@@ -26,7 +26,7 @@ from wsrelay.relay.doors import Doors
 from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
-from wsrelay.relay.filters import Filters, make_filters
+from wsrelay.relay.filters import Filters, chain_for, make_filters
 from wsrelay.relay.guards import GuardBook
 from wsrelay.relay.limits import bits_of, options_of
 from wsrelay.relay.listener import Listener
@@ -254,8 +254,12 @@ class Relay:
                 self.drains.session_ended(session)
 
         session = Session(facts, route, lease.upstream, self.reactor, self.observer, ended)
+        make_pump = self.make_pump
+        if compression is not None:
+            chain = chain_for(session, opening.filters, self.tags)
+            make_pump = message_pumps(route, compression, chain)
         session.join(
-            self.make_pump if compression is None else message_pumps(route, compression),
+            make_pump,
             client.transport,
             connection.transport,
             options_of(route, bits_of(agreed)),
