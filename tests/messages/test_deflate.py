@@ -100,6 +100,17 @@ def test_a_message_of_the_limit_passes_and_one_byte_more_does_not(
     assert caught.value.violation.reason == f"message over the limit of {limit} bytes"
 
 
+@pytest.mark.parametrize("over", range(0, 600, 20))
+def test_what_zlib_keeps_back_at_the_limit_is_not_lost(over: int) -> None:
+    """Autobahn 26.10 would return 100,000 bytes of 100,100, and say nothing."""
+    data = compressed(bytes(100_000 + over))
+    if over == 0:
+        assert inflate(LegDeflate(True, Deflate(), 100_000), data) == bytes(100_000)
+        return
+    with pytest.raises(Broken):
+        inflate(LegDeflate(True, Deflate(), 100_000), data)
+
+
 def test_without_a_limit_all_is_inflated() -> None:
     assert inflate(LegDeflate(True, Deflate(), None), compressed(bytes(10**6))) == bytes(10**6)
 

@@ -21,11 +21,13 @@ from tests.messages.ground import (
     TEXT,
     UPSTREAM,
     Deflater,
+    MessageGround,
     compressed_frame,
     converse,
     fragments,
     messages_heard,
 )
+from tests.relay.pumps import PumpTestCase
 from tests.relay.support import CLOSE, PING, Conversation, close_payload, frame_from, frames_in
 from wsrelay.messages.compression import Compression
 from wsrelay.messages.leg import TURN
@@ -241,6 +243,17 @@ def test_bad_text_is_noticed_before_its_message_ends() -> None:
     assert (pair.close_heard(CLIENT) or (0,))[0] == 1007
 
 
+def test_sessions_read_their_texts_each_for_itself() -> None:
+    half, other_half = "€".encode()[:1], "€".encode()[1:]
+    pairs = [converse(), converse()]
+    for pair in pairs:
+        pair.say(CLIENT, TEXT, half, final=False)
+        pair.say(UPSTREAM, TEXT, b"plain")
+    for pair in pairs:
+        pair.say(CLIENT, 0, other_half)
+        assert messages_heard(pair, UPSTREAM) == [(TEXT, "€".encode())]
+
+
 def test_binary_messages_need_not_be_utf_8() -> None:
     pair = converse()
     pair.say(CLIENT, BINARY, b"\xff")
@@ -320,7 +333,9 @@ def test_an_endless_message_of_empty_fragments_takes_no_memory() -> None:
     pair.say(CLIENT, BINARY, b"x", final=False)
     empty = frame_from(CLIENT, 0, final=False) * 10_000
     pair.send(CLIENT, empty)
+    assert not pair.client.reading, "and no more than some of them are read in a turn"
     pair.advance(1)
+    assert pair.client.reading
     tracemalloc.start()
     try:
         for _ in range(3):
@@ -539,6 +554,19 @@ def test_after_a_violation_nothing_of_its_sender_passes() -> None:
     pair.send(CLIENT, good)
     assert messages_heard(pair, UPSTREAM) == [(TEXT, b"good")]
     assert (pair.close_heard(CLIENT) or (0,))[0] == 1007
+
+
+class ViolatorTests(PumpTestCase):
+    """Nobody hears of a violator any more."""
+
+    lay_ground = MessageGround
+
+    def test_control_frames_behind_bad_text_are_not_told(self) -> None:
+        self.start()
+        ping = frame_from(CLIENT, PING)
+        self.send(CLIENT, ping + frame_from(CLIENT, TEXT, b"\xff") + ping, ping)
+        (_, first), (side, violation) = self.owner.told
+        self.assertEqual((first, side, violation.code), (ping, CLIENT, 1007))
 
 
 # messages of the relay's own

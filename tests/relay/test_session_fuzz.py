@@ -143,10 +143,13 @@ class Life:
             self.ends_by = now + 5.0
         if self.ends_by is not None and now >= self.ends_by:
             assert pair.is_over, "everything is over close_timeout seconds after the cause"
-        assert len(pair.ended) == int(pair.is_over)
+        self.check_ended()
         for side in Side:
             kept = 0 if pair.session.cause else pair.kept(side)
             assert kept <= pair.ground.most_kept + 10_000, "the relay keeps no more than a read"
+
+    def check_ended(self) -> None:
+        assert len(self.pair.ended) == int(self.pair.is_over)
 
     def check_end(self) -> None:
         pair = self.pair

@@ -167,7 +167,7 @@ class _Messages:
             self._more.write(payload)
         elif not self._first:
             self._first = payload
-        elif payload:
+        else:
             self._more = BytesIO()
             self._more.write(self._first)
             self._more.write(payload)
