@@ -87,6 +87,7 @@ class RelayService(MultiService):
         self.config = config
         self.file = file
         self.started_at = time.time()
+        self._made_at = reactor.seconds()
         self.last_reload: Reload | None = None
         self.pumps = choose_pumps(config.data_path, reactor)
         self._reactor = reactor
@@ -118,6 +119,11 @@ class RelayService(MultiService):
     def ports(self) -> dict[str, IListeningPort]:
         """The bound ports by listener name; port 0 in relay.ini becomes a real one here."""
         return self.listeners.ports
+
+    @property
+    def uptime(self) -> float:
+        """How long it has been there, in seconds, whatever the clock was set to meanwhile."""
+        return float(self._reactor.seconds() - self._made_at)
 
     # starting and stopping
 

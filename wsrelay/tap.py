@@ -14,6 +14,7 @@ from twisted.python import usage
 from typing_extensions import override
 
 from wsrelay.checks import make_checks
+from wsrelay.clock import follow_monotonic
 from wsrelay.config import ConfigErrors, ConfigUnreadable, load, short_form
 from wsrelay.config.model import (
     AdminConfig,
@@ -158,6 +159,7 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
     """Make what twistd runs."""
     from twisted.internet import reactor
 
+    follow_monotonic(reactor)
     parent: Any = options.parent or {}
     foreground = bool(parent.get("nodaemon"))
     pidfile = (parent.get("pidfile") or "") if foreground else None

@@ -80,7 +80,7 @@ class RelayView:
             "version": __version__,
             "pid": os.getpid(),
             "started": date(service.started_at),
-            "uptime_s": round(time.time() - service.started_at, 1),
+            "uptime_s": round(service.uptime, 1),
             "now": date(time.time()),
             "config": service.file,
             "pump": service.pumps.words,

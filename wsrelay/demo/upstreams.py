@@ -9,6 +9,7 @@ offer the names of the upstreams as subprotocols: the one it reached picks its o
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Protocol
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -70,13 +71,13 @@ class _Chat:
 
     def opened(self) -> None:
         name: str = self._protocol.http_request_params.get("name", [""])[0]
-        self._room.join(self, name, self._now())
+        self._room.join(self, name, time.time())
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         if is_binary:
             self._tell({"type": "error", "message": "The chat speaks text, not binary messages."})
         else:
-            self._room.receive(self, payload, self._now())
+            self._room.receive(self, payload, time.time())
 
     def drained(self) -> None:
         """Own up to what was skipped while nobody was reading."""
@@ -85,7 +86,7 @@ class _Chat:
             self._tell({"type": "missed", "count": missed})
 
     def closed(self) -> None:
-        self._room.leave(self, self._now())
+        self._room.leave(self, time.time())
 
     def deliver(self, payload: bytes) -> None:
         """Send *payload*, unless the connection is backed up or going away."""
@@ -101,10 +102,6 @@ class _Chat:
 
     def _tell(self, message: dict[str, Any]) -> None:
         self.deliver(json.dumps(message).encode())
-
-    def _now(self) -> float:
-        now: float = self._protocol.factory.reactor.seconds()
-        return now
 
 
 @implementer(IPushProducer)
