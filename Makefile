@@ -1,4 +1,5 @@
-# `make run` shows it, `make test` checks it, `make bench` measures it.  All need Python 3.11 or newer.
+# `make run` shows it, `make test` checks it, `make bench` measures it, `make soak` wears it out.
+# All need Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +10,8 @@ PYTEST_ARGS ?=
 CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
 	-Wno-sign-conversion -Werror -fsyntax-only
 BENCH_ARGS ?=
+MINUTES ?= 10
+SOAK_ARGS ?=
 CLANG ?= clang
 SECONDS ?= 60
 SANITIZED = build/sanitized
@@ -18,7 +21,7 @@ SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_st
 SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
 
-.PHONY: run test sanitize fuzz lint types coverage bench clean
+.PHONY: run test sanitize fuzz lint types coverage bench soak clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -75,6 +78,10 @@ bench: $(STAMP)
 		cd bench && npm ci --silent --no-audit --no-fund; \
 	fi || echo "npm ci failed; the benchmark runs without node http-proxy." >&2
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# Clients of every kind for MINUTES; ends with a table, and with 1 if a message was lost.
+soak: $(TOOLS)
+	$(BIN)/python -m soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
