@@ -143,7 +143,8 @@ class Soak:
             total = self.tally.total
             self.tell(
                 f"{max(until - time.monotonic(), 0):.0f} s left: {total.sessions} sessions over, "
-                f"{total.up + total.down} messages in them, {total.losses} lost"
+                f"{total.up + total.down} messages in them, {total.losses} lost; "
+                f"{self._relay.memory() >> 10} KiB"
             )
 
     async def _finish(

@@ -1,0 +1,352 @@
+"""A relay among its neighbours, while something goes wrong, and what it holds afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+
+from soak.relay import open_descriptors
+from soak.talk import Talk
+from tests.faults.figures import Figures, record
+from tests.faults.witness import QUIET, Crowd
+from tests.support import PATIENCE, PROJECT, Process, RelayProcess, free_port, started_relay
+from tests.system.admin import Admin
+from tests.system.support import LOCAL, check_log_is_calm, rss, wait_until
+
+WITNESSES = 9
+GROWTH = 6 << 20
+"""Bytes of memory that a harm may cost for good: what Python does not give back at once."""
+
+INI = """\
+[relay]
+drain_timeout = 1s
+data_path = {data_path}
+[listener:main]
+endpoint = {endpoint}
+[route:witness]
+path = = /witness
+pool = witness
+[route:victim]
+path = = /victim
+pool = victim
+close_timeout = 1s
+{route}
+[pool:witness]
+upstreams =
+    ws://127.0.0.1:{witness}
+[pool:victim]
+
+fail_timeout = 1s
+{pool}
+upstreams =
+{upstreams}
+[admin]
+listen = {admin}
+[log]
+access = {access}
+format = json
+"""
+
+
+@define(eq=False)
+class Upstream:
+    """
+    An upstream of `soak.upstream` in a process of its own.
+
+    :ivar place: where it is started, which is left again at once.
+    """
+
+    name: str
+    host: str = "127.0.0.1"
+    place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    port: int = field(factory=free_port)
+    process: Process = field(init=False)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "soak.upstream", "--name", self.name]
+        with self.place():
+            self.process = Process([*command, "--host", self.host, "--port", str(self.port)])
+
+    def is_ready(self) -> None:
+        self.process.wait_for_event(event="listening")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def come_back(self) -> None:
+        """Start anew, on the same port."""
+        self.process.stop()
+        self.start()
+        self.is_ready()
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGCONT)
+        self.process.stop()
+
+    @property
+    def row(self) -> str:
+        return f"ws://{self.host}:{self.port} name={self.name}"
+
+
+@define(eq=False)
+class Probe:
+    """Asks a relay that `probed.py` runs; one connection, made when there are descriptors."""
+
+    path: Path
+    _file: Any = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect(str(self.path))
+            self._file = sock.makefile("rw")
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        self._file.write(json.dumps(question) + "\n")
+        self._file.flush()
+        found: dict[str, Any] = json.loads(self._file.readline())
+        return found
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock ahead, or back."""
+        self.ask(jump=seconds)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@frozen
+class Held:
+    """What a relay holds: counted, so that what is left over has a name."""
+
+    descriptors: int
+    timers: Counter[str]
+    objects: Counter[str]
+
+    def is_more_than(self, other: Held) -> str:
+        """Say what it has that *other* has not; empty: nothing."""
+        found = [*(self.timers - other.timers), *(self.objects - other.objects)]
+        if self.descriptors > other.descriptors:
+            found.append(f"{self.descriptors - other.descriptors} descriptors")
+        return ", ".join(found)
+
+
+@define(eq=False)
+class Scene:
+    """
+    What a test has at hand.
+
+    :ivar upstreams: of the pool ``victim``, by name.
+    :ivar witness: clients of the route ``witness``, which nothing may happen to.
+    :ivar victims: clients of the route ``victim``.
+    """
+
+    figures: Figures
+    relay: RelayProcess
+    probe: Probe
+    admin: Admin
+    upstreams: dict[str, Upstream]
+    witness: Crowd
+    victims: Crowd
+    _began: float = field(default=0.0, init=False)
+    _hit: set[Talk] = field(factory=set, init=False)
+
+    @property
+    def port(self) -> int:
+        return self.relay.ports["main"]
+
+    def harm(self) -> None:
+        """Note that the harm is done now."""
+        self._began = time.monotonic()
+
+    def was_hit(self, talks: Iterable[Talk]) -> None:
+        """Take these sessions for hit: all of them have ended by now."""
+        hit = list(talks)
+        assert hit
+        self.figures.hit += len(hit)
+        self._hit.update(hit)
+        self.noticed(max(each.ended_at for each in hit))
+
+    def noticed(self, at: float | None = None) -> None:
+        """Note how long it took until the relay acted."""
+        took = (at or time.monotonic()) - self._began
+        self.figures.noticed = round(max(took, self.figures.noticed or 0.0), 2)
+
+    def status(self) -> dict[str, Any]:
+        return self.admin.status()
+
+    def held(self) -> Held:
+        descriptors = open_descriptors(self.relay.pid)
+        answer = self.probe.ask(ask="held")
+        return Held(descriptors, Counter(answer["timers"]), Counter(answer["objects"]))
+
+    def sessions(self) -> int:
+        return int(self.status()["sessions"])
+
+    def of(self, name: str) -> list[Talk]:
+        """Return the clients whose upstream has this *name*."""
+        return [each for each in self.victims.talks if each.upstream == name]
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        """Return the access log's records of that kind; each line has to be a whole one."""
+        lines = (self.relay.file.parent / "access.log").read_text("utf-8").splitlines()
+        return [each for each in map(json.loads, lines) if each["event"] == event]
+
+    # the pool of the victims
+
+    def settle(self, count: int = 20) -> None:
+        """Let clients begin, on all upstreams of the pool."""
+        self.victims.join(count, QUIET)
+        self.victims.goes_on()
+        assert all(self.of(name) for name in self.upstreams)
+
+    def go_elsewhere(self, count: int) -> None:
+        """Let those who were hit come again; upstream *a* cannot take them."""
+        again = self.victims.join(count, QUIET)
+        self.victims.goes_on(again)
+        assert {each.upstream for each in again} == {"b"}
+
+    def wait_for(self, name: str) -> None:
+        """Wait until an upstream gets new sessions again."""
+
+        def look() -> bool:
+            [new] = self.victims.join(1, QUIET)
+            self.victims.goes_on([new])
+            return new.upstream == name
+
+        wait_until(look, f"new sessions for {name}")
+
+    # the end
+
+    def others_are_untouched(self) -> None:
+        """Check that who was not hit ended as it wanted, and lost nothing."""
+        talks = [
+            each for each in (*self.witness.end(), *self.victims.end()) if each not in self._hit
+        ]
+        self.figures.not_hit += len(talks)
+        self.figures.messages += sum(each.sent + each.heard for each in talks)
+        self.figures.losses += sum(each.lost + bool(each.trouble) for each in talks)
+        for each in talks:
+            assert (each.trouble, each.refused, each.code, each.lost) == ("", "", 1000, 0), each
+            assert each.sent, each
+
+    def nothing_is_left(self, before: Held, memory: int, growth: int) -> None:
+        """Wait until the relay holds what it held before."""
+        wait_until(lambda: not self.sessions(), "the end of all sessions", 2 * PATIENCE)
+        last = [""]
+
+        def is_clean() -> bool:
+            last[0] = self.held().is_more_than(before)
+            return not last[0]
+
+        try:
+            wait_until(is_clean, "a relay that holds no more than before")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it holds {last[0]}") from None
+        status = self.status()
+        counts = [status[name] for name in ("sessions", "connections", "openings", "requests")]
+        assert counts == [0, 0, 0, 0]
+        after = self.held()
+        self.figures.descriptors = before.descriptors, after.descriptors
+        self.figures.timers = before.timers.total(), after.timers.total()
+        self.figures.memory = memory, rss(self.relay.pid)
+        assert self.figures.memory[1] - memory < growth
+
+
+@frozen
+class Stage:
+    """
+    Sets scenes for one test.
+
+    :ivar pump: native or python.
+    """
+
+    scenario: str
+    pump: str
+    folder: Path
+
+    @contextlib.contextmanager
+    def scene(
+        self,
+        *upstreams: Upstream | str,
+        route: str = "",
+        pool: str = "max_fails = 1",
+        endpoint: str = LOCAL,
+        access: str = "access.log",
+        nofile: int = 0,
+        growth: int = GROWTH,
+        witnesses: int = WITNESSES,
+    ) -> Iterator[Scene]:
+        """
+        Run a relay with the witnesses, and let harm be done.
+
+        :param upstreams: of the pool ``victim``: processes to start, or rows of relay.ini.
+        :param route: options of the route ``victim``; *pool*: of its pool.
+        :param nofile: how many descriptors the relay may have; 0: many.
+        """
+        witness = Upstream("witness")
+        processes = [each for each in upstreams if isinstance(each, Upstream)]
+        rows = [each.row if isinstance(each, Upstream) else each for each in upstreams]
+        text = INI.format(
+            data_path=self.pump,
+            endpoint=endpoint,
+            route=route,
+            pool=pool,
+            witness=witness.port,
+            upstreams="\n".join(f"    {row}" for row in rows),
+            admin=LOCAL,
+            access=access,
+        )
+        socket_path = self.folder / "probe"
+        probed = PROJECT / "tests" / "faults" / "probed.py"
+        launcher = [sys.executable, probed, socket_path, str(nofile)]
+        with contextlib.ExitStack() as stack:
+            for each in (witness, *processes):
+                each.start()
+                stack.callback(each.stop)
+            relay = stack.enter_context(started_relay(text, self.folder, launcher))
+            for each in (witness, *processes):
+                each.is_ready()
+            probe = Probe(socket_path)
+            stack.callback(probe.close)
+            scene = Scene(
+                Figures(self.scenario, self.pump),
+                relay,
+                probe,
+                Admin.of(relay),
+                {each.name: each for each in processes},
+                stack.enter_context(Crowd(f"{relay.url}/witness")),
+                stack.enter_context(Crowd(f"{relay.url}/victim")),
+            )
+            _warm_up(scene)
+            before, memory = scene.held(), rss(relay.pid)
+            scene.witness.join(witnesses)
+            scene.witness.goes_on()
+            yield scene
+            scene.witness.goes_on()
+            scene.others_are_untouched()
+            scene.nothing_is_left(before, memory, growth)
+            check_log_is_calm(relay.log())
+        record(scene.figures)
+
+
+def _warm_up(scene: Scene) -> None:
+    """Have the relay import and make all that it makes once."""
+    with Crowd(f"{scene.relay.url}/witness") as crowd:
+        crowd.join(20, most=5)
+        crowd.end()
+    wait_until(lambda: scene.sessions() == 0, "the end of the first sessions")
+    for _ in range(3):
+        scene.held()
