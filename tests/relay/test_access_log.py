@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -452,6 +453,24 @@ def test_a_full_disk_loses_lines_and_is_said_once(full: Path) -> None:
             sink.close()
     assert len(events) == 1
     assert events[0]["log_level"].name == "error"
+
+
+def test_a_line_that_the_disk_has_room_for_in_part_is_not_written_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    sink = FileSink(path)
+    sink.write_line("first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with capturedLogs() as events:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 3, limits[1]))
+        try:
+            sink.write_line("lost")
+            sink.write_line("lost")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sink.write_line("last")
+    sink.close()
+    assert path.read_text() == "first\nlast\n"
+    assert [event["log_level"].name for event in events] == ["error"]
 
 
 def test_a_full_disk_does_not_keep_the_log_from_being_reopened(full: Path) -> None:

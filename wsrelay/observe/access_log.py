@@ -9,10 +9,13 @@ written in a second; one line, at its end, says how many more there were.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -281,12 +284,20 @@ class FileSink:
             if self._file is None:
                 self.open()
             assert self._file is not None
-            self._file.write(f"{line}\n".encode())
+            self._append(self._file, f"{line}\n".encode())
             self._failing = False
         except OSError as error:
             if not self._failing:
                 log.error("cannot write the access log {path}: {why}", path=self.path, why=error)
             self._failing = True
+
+    def _append(self, file: FileIO, data: bytes) -> None:
+        """Write all or nothing: half a line would spoil the next one, too."""
+        written = file.write(data)
+        if written < len(data):
+            with suppress(OSError):  # a pipe cannot take it back
+                file.truncate(file.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _to_service_log(line: str) -> None:
