@@ -1,10 +1,11 @@
 """
-``probed.py SOCKET NOFILE COMMAND …``: becomes twistd, in a process that can be asked.
+``probed.py SOCKET NOFILE LOG COMMAND …``: becomes twistd, in a process that can be asked.
 
 Who connects to the unix socket writes lines of JSON and reads one for each:
 ``{"ask": "held"}`` is answered with the timers and objects that there are,
 ``{"jump": 7200}`` sets the clock that this process sees, ahead or back by so many seconds.
-NOFILE is the limit of open descriptors; 0: what it is.
+NOFILE is the limit of open descriptors; 0: what it is.  LOG is a file that the service's log
+goes to beside standard output, as twistd would write it; ``-``: none.
 """
 
 from __future__ import annotations
@@ -71,12 +72,22 @@ def serve(path: str, clock: SetClock) -> None:
     listen.listenUNIX(path, Factory.forProtocol(Answering))
 
 
+def write_log(path: str) -> None:
+    """Do what ``twistd --logfile`` does."""
+    from twisted.logger import globalLogPublisher, textFileLogObserver
+    from twisted.python.logfile import LogFile
+
+    globalLogPublisher.addObserver(textFileLogObserver(LogFile.fromFullPath(path)))
+
+
 def main() -> None:
-    path, limit, *command = sys.argv[1:]
+    path, limit, log, *command = sys.argv[1:]
     if int(limit):
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), int(limit)))
     time.time = clock = SetClock()
     serve(path, clock)
+    if log != "-":
+        write_log(log)
     sys.argv = command
     from twisted.scripts.twistd import run
 

@@ -34,6 +34,7 @@ drain_timeout = 1s
 data_path = {data_path}
 [listener:main]
 endpoint = {endpoint}
+{listener}
 [route:witness]
 path = = /witness
 pool = witness
@@ -158,6 +159,7 @@ class Scene:
     probe: Probe
     admin: Admin
     upstreams: dict[str, Upstream]
+    access_log: Path
     witness: Crowd
     victims: Crowd
     _began: float = field(default=0.0, init=False)
@@ -184,6 +186,13 @@ class Scene:
         took = (at or time.monotonic()) - self._began
         self.figures.noticed = round(max(took, self.figures.noticed or 0.0), 2)
 
+    def were_refused(self, talks: Iterable[Talk]) -> None:
+        """Take these clients for such that got no session."""
+        for each in talks:
+            assert each.refused
+            assert not each.sent
+            self._hit.add(each)
+
     def status(self) -> dict[str, Any]:
         return self.admin.status()
 
@@ -201,8 +210,9 @@ class Scene:
 
     def records(self, event: str) -> list[dict[str, Any]]:
         """Return the access log's records of that kind; each line has to be a whole one."""
-        lines = (self.relay.file.parent / "access.log").read_text("utf-8").splitlines()
-        return [each for each in map(json.loads, lines) if each["event"] == event]
+        text, _, rest = self.access_log.read_text("utf-8").rpartition("\n")
+        assert not rest, "the last line is not whole"
+        return [each for each in map(json.loads, text.splitlines()) if each["event"] == event]
 
     # the pool of the victims
 
@@ -284,7 +294,9 @@ class Stage:
         route: str = "",
         pool: str = "max_fails = 1",
         endpoint: str = LOCAL,
-        access: str = "access.log",
+        listener: str = "",
+        access: Path | None = None,
+        log: Path | None = None,
         nofile: int = 0,
         growth: int = GROWTH,
         witnesses: int = WITNESSES,
@@ -294,6 +306,9 @@ class Stage:
 
         :param upstreams: of the pool ``victim``: processes to start, or rows of relay.ini.
         :param route: options of the route ``victim``; *pool*: of its pool.
+        :param listener: options of the listener.
+        :param access: the access log, elsewhere than usual; *log*: where the service's log
+            goes beside standard output, as with ``twistd --logfile``.
         :param nofile: how many descriptors the relay may have; 0: many.
         """
         witness = Upstream("witness")
@@ -307,11 +322,12 @@ class Stage:
             witness=witness.port,
             upstreams="\n".join(f"    {row}" for row in rows),
             admin=LOCAL,
-            access=access,
+            access=access or "access.log",
+            listener=listener,
         )
         socket_path = self.folder / "probe"
         probed = PROJECT / "tests" / "faults" / "probed.py"
-        launcher = [sys.executable, probed, socket_path, str(nofile)]
+        launcher = [sys.executable, probed, socket_path, str(nofile), str(log or "-")]
         with contextlib.ExitStack() as stack:
             for each in (witness, *processes):
                 each.start()
@@ -327,6 +343,7 @@ class Stage:
                 probe,
                 Admin.of(relay),
                 {each.name: each for each in processes},
+                access or self.folder / "access.log",
                 stack.enter_context(Crowd(f"{relay.url}/witness")),
                 stack.enter_context(Crowd(f"{relay.url}/victim")),
             )

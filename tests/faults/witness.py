@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -67,6 +69,27 @@ class Crowd:
         for each in new:
             talking = each.run(self._end, most)
             self._running.append(asyncio.run_coroutine_threadsafe(talking, self._loop))
+        return new
+
+    def insist(self, count: int, manner: Manner, *, most: int) -> list[Future[int]]:
+        """
+        Let *count* clients come again until each had a session with *most* messages.
+
+        Each result is how often one came.
+        """
+
+        async def insist() -> int:
+            for tries in itertools.count(1):
+                talk = Talk(self.url, manner)
+                self.talks.append(talk)
+                await talk.run(self._end, most)
+                if talk.sent:
+                    return tries
+                await asyncio.sleep(random.uniform(0.1, 0.3))
+            raise AssertionError
+
+        new = [asyncio.run_coroutine_threadsafe(insist(), self._loop) for _ in range(count)]
+        self._running += new
         return new
 
     def goes_on(self, talks: Iterable[Talk] | None = None, messages: int = 3) -> None:
