@@ -61,6 +61,10 @@ def _number(limit: int) -> int:
     return 2**31 if limit == resource.RLIM_INFINITY else limit
 
 
+def _reserve_of(limit: int) -> int:
+    return min(max(limit // 20, 96), 512, limit // 4)
+
+
 def lowest_free() -> int | None:
     """Return the lowest number that no descriptor has: all below are used.  None: none is left."""
     try:
@@ -124,8 +128,7 @@ class Descriptors:
     @property
     def reserve(self) -> int:
         """Those that stay free: for log files, operators, checks, pipes and reloads."""
-        limit = self.limit()
-        return min(max(limit // 20, 96), 512, limit // 4)
+        return _reserve_of(self.limit())
 
     @property
     def capacity(self) -> int:
@@ -159,8 +162,9 @@ class Descriptors:
         self._stop_ports()
 
     def _have_room(self, used: int, clients: int) -> bool:
+        limit = self.limit()
         needed = max(used, self._own + self.needs()) + A_CLIENT * clients
-        return needed + self.reserve <= self.limit()
+        return needed + _reserve_of(limit) <= limit
 
     def _pause(self, used: int) -> None:
         log.error(

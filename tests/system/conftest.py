@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import RelayProcess, started_relay
 from tests.system.site import Site, ini_with
-from tests.system.support import RawUpstream, Stage, check_log_is_calm
+from tests.system.support import RawUpstream, Stage, check_log_is_calm, wait_for_room_in_log
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,12 @@ def stage(relay: RelayProcess, upstream: RawUpstream) -> Iterator[Stage]:
     print(relay.log()[before:])  # pytest shows it when the test failed
     assert relay.returncode is None
     check_log_is_calm(relay.log()[before:])
+
+
+@pytest.fixture
+def room_in_log(relay: RelayProcess) -> None:
+    """Have what the test's clients are refused for written: it looks for their records."""
+    wait_for_room_in_log(relay)
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.support import PATIENCE, Process, RelayProcess
+from tests.support import PATIENCE, Process, RelayProcess, event_in
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -426,6 +427,18 @@ def wait_until(predicate: Callable[[], Any], what: str, patience: float = PATIEN
             raise AssertionError(f"{what} did not happen within {patience:g} seconds")
         time.sleep(0.01)
     return found
+
+
+def wait_for_room_in_log(relay: Process) -> None:
+    """Wait until a refusal surely gets a line of its own in a JSON access log again."""
+
+    def has_room() -> bool:
+        events = [event_in(line) for line in relay.log().splitlines()[-100:]]
+        times = [each["ts"] for each in events if each.get("event") == "refused"]
+        now = datetime.now(UTC)
+        return sum((now - datetime.fromisoformat(each)).total_seconds() < 1.1 for each in times) < 4
+
+    wait_until(has_room, "room for lines in the log")
 
 
 def refuses(port: int) -> bool:

@@ -27,6 +27,8 @@ from tests.system.support import (
     wait_until,
 )
 
+pytestmark = pytest.mark.usefixtures("room_in_log")
+
 COMMON = [
     *("ts", "event", "id", "listener", "route", "pool", "upstream", "client", "host", "path"),
     *("origin", "user_agent", "subprotocol", "extensions", "status", "attempts", "handshake_ms"),

@@ -181,6 +181,7 @@ def test_a_malformed_request_is_refused_however_it_is_cut(
     assert stage.upstream.is_alone()
 
 
+@pytest.mark.usefixtures("room_in_log")
 def test_a_tls_hello_on_a_plain_port_gets_an_end_and_a_line_in_the_log(
     stage: Stage, relay: RelayProcess
 ) -> None:

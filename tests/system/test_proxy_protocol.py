@@ -31,6 +31,8 @@ from tests.system.support import (
     switching,
 )
 
+pytestmark = pytest.mark.usefixtures("room_in_log")
+
 SIGN = b"\r\n\r\n\x00\r\nQUIT\n"
 V1 = b"PROXY TCP4 203.0.113.9 198.51.100.1 56324 4433\r\n"
 V2 = SIGN + b"\x21\x11\x00\x0f" + bytes([203, 0, 113, 9, 198, 51, 100, 1]) + b"\xdc\x04\x11\x51"

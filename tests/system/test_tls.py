@@ -38,6 +38,8 @@ from tests.system.support import (
     wait_until,
 )
 
+pytestmark = pytest.mark.usefixtures("room_in_log")
+
 
 @frozen
 class Papers:

@@ -34,6 +34,8 @@ from tests.system.support import (
 )
 from wsrelay.relay.pumps import why_not_native
 
+pytestmark = pytest.mark.usefixtures("room_in_log")
+
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 ODD = x509.Name(
     [
