@@ -44,12 +44,12 @@ sanitize: $(TOOLS)
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && env $(SANITIZE_ENV) $(SANITIZE_ASAN) PYTHONMALLOC=malloc \
 		$(SANITIZED_PYTEST) tests/wire/test_native_frames.py $(addprefix tests/relay/test_, \
-		native_pump.py native_tls.py tls_records.py pump.py inject.py session_close.py session_fuzz.py \
-		heartbeat.py)
+		native_pump.py native_tls.py tls_records.py pump.py inject.py paces.py paces_fuzz.py \
+		session_close.py session_fuzz.py heartbeat.py)
 	cd $(SANITIZED) && env $(SANITIZE_ENV) \
 		$(SANITIZE_ASAN):quarantine_size_mb=1:thread_local_quarantine_size_kb=16 \
 		$(SANITIZED_PYTEST) $(addprefix tests/system/test_, \
-		frames.py ends.py leaks.py tls.py backpressure.py)
+		frames.py ends.py leaks.py tls.py backpressure.py rates.py)
 
 # Any bytes in any pieces for the scanner of frames, with libFuzzer, which clang brings.
 fuzz:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import Any, cast
 
-from attrs import evolve
+from attrs import define, evolve
+from twisted.internet.task import Clock
 
 from tests.relay.pumps import GroundTestCase, with_every_pump
 from tests.relay.support import (
@@ -19,7 +22,8 @@ from tests.relay.support import (
     Frame,
     frame_from,
 )
-from wsrelay.relay.pump import Side
+from wsrelay.relay.heartbeat import Heartbeat
+from wsrelay.relay.pump import Pump, Side
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 ALIVE = evolve(ROUTE, keepalive=10.0, keepalive_timeout=4.0, whole_frames=1000)
@@ -46,6 +50,38 @@ def answer_all(pair: Conversation, side: Side) -> None:
     got = pings(pair, side)
     if got:
         pair.say(side, PONG, got[-1].payload)
+
+
+@define
+class DeafPump:
+    """A pump that hears nothing, and reads or does not as a test says."""
+
+    paused: bool = False
+
+    def is_paused(self, side: Side) -> bool:
+        return self.paused
+
+    def is_waiting(self, side: Side) -> bool:
+        return False
+
+    def received(self, side: Side) -> int:
+        return 0
+
+    sent = stalls = received
+
+
+def test_who_is_read_again_since_a_moment_has_time_to_be_heard() -> None:
+    clock, pump, late = Clock(), DeafPump(paused=True), list[Side]()
+    owner: Any = SimpleNamespace(pong_late=late.append)
+    heart = Heartbeat(clock, cast(Pump, pump), CLIENT, 10.0, 4.0, lambda payload: None, owner)
+    heart.ping()
+    clock.advance(3.9)
+    pump.paused = False
+    clock.advance(0.2)
+    assert late == []
+    clock.advance(4.0)
+    assert late == [CLIENT]
+    assert clock.getDelayedCalls() == []
 
 
 @with_every_pump

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import select
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 from tests.relay.pumps import (
     LONG,
     NATIVE,
+    TLS,
     WHOLE,
     GroundTestCase,
     Owner,
@@ -318,6 +320,77 @@ class EndedTests(PumpTestCase):
         self.pass_time(3.0)
         self.assertEqual(data_of(frames_in(self.got(UPSTREAM))[0]), numbered(30))
         self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+
+@needs_native
+class TLSThrottleEndTests(PumpTestCase):
+    """What only TLS can bring in one read."""
+
+    lay_ground = TLS
+
+    def test_an_end_in_the_same_read_comes_behind_what_has_to_wait(self) -> None:
+        self.join(MESSAGES)
+        self.start()
+        client = self.transports[CLIENT]
+        client.peer.send(many(30))
+        client.peer.shutdown()
+        client.socket.peer_sends(client.encrypted())
+        self.settle()
+        self.assertEqual(self.owner.told, [])
+        self.assertTrue(self.pump.is_paused(CLIENT))
+        self.pass_time(3.0)
+        self.assertEqual(data_of(frames_in(self.got(UPSTREAM))[0]), numbered(30))
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+
+    def test_what_twisted_had_read_counts_and_waits_behind_the_rest(self) -> None:
+        self.join(BYTES)
+        frame = frame_from(CLIENT, BINARY, LONG)
+        self.start(frame)
+        self.pump.received_from(CLIENT)(frame)
+        self.settle()
+        self.assertEqual(self.got(UPSTREAM), frame[:1000])
+        self.pass_time(4.0)
+        self.assertEqual(self.got(UPSTREAM), frame[:5000])
+        self.pass_time(6.0)
+        self.assertEqual(self.got(UPSTREAM), frame * 2)
+
+
+@needs_native
+class NativeThrottleEndTests(PumpTestCase):
+    """What only sockets can bring."""
+
+    lay_ground = NATIVE
+
+    def test_a_client_that_takes_nothing_any_more_is_lost_with_what_waits(self) -> None:
+        self.join(evolve(MESSAGES, messages=Pace(0.01, 1.0)))
+        self.start()
+        self.send(CLIENT, many(100))
+        self.transports[CLIENT].peer_takes_no_more()
+        self.send(UPSTREAM, frame_from(UPSTREAM, TEXT, b"x"))
+        self.assertEqual(self.owner.told, [(CLIENT, "lost")])
+        self.assertEqual(len(frames_in(self.got(UPSTREAM))[0]), 1)
+
+    def test_nothing_is_moved_unseen_after_a_violation(self) -> None:
+        self.join(Limits(WHOLE, bytes=Pace(1e6, 1e5)))
+        self.start()
+        frame = frame_from(CLIENT, BINARY, bytes(10**6))
+        self.send(CLIENT, frame[:200_000])
+        self.assertEqual([each.code for _, each in self.owner.told], [1008])
+        self.pass_time(1.0)
+        self.send(CLIENT, frame[200_000:])
+        self.assertEqual(len(self.got(UPSTREAM)), 100_000)
+
+    def test_a_pump_that_is_gone_is_looked_at_no_more(self) -> None:
+        self.join(MESSAGES)
+        self.start()
+        self.send(CLIENT, many(20))
+        for side in Side:
+            self.pump.abort(side)
+        self.settle()
+        del self.pump
+        gc.collect()
+        self.pass_time(1.0)
+        self.assertEqual([told for _, told in self.owner.told], ["lost", "lost"])
 
 
 @needs_native

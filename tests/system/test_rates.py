@@ -209,9 +209,9 @@ def test_an_upstream_that_takes_nothing_is_closed(stage: Stage) -> None:
 def test_a_client_that_takes_little_but_steadily_stays(stage: Stage, listener: str) -> None:
     client, upstream = begin(stage, b"/steady", listener, rcvbuf=64 * 1024)
     pour(upstream, frame(BINARY, b"d" * 10_000) * 8)
-    slowly, until = threading.Event(), time.monotonic() + 5
+    slowly, until = threading.Event(), time.monotonic() + 7
     while time.monotonic() < until:
-        client.sock.recv(8 * 1024)
+        client.sock.recv(4 * 1024)
         slowly.wait(0.05)  # nothing is waited for: so slow is this client
     assert not upstream.has_data()
     client.sock.close()

@@ -90,8 +90,7 @@ class PacedLeg(PythonLeg):
         if not self._has_to_wait:
             return 0.0
         self.scanner.fill(self.reactor.seconds())
-        wait = self.scanner.wait
-        return max(SHORTEST, wait) if wait else 0.0
+        return max(SHORTEST, self.scanner.wait)
 
     @override
     def update_reading(self) -> None:
@@ -101,10 +100,6 @@ class PacedLeg(PythonLeg):
 
     @override
     def _go_on(self) -> None:
-        self._turn = None
-        if self._pause:
-            self.update_reading()
-            return
         super()._go_on()
         if self.transport is _ENDED and not self.scanner.backlog and not self.gone:
             try:

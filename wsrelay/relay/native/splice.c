@@ -90,7 +90,7 @@ bool leg_may_splice(const struct leg *leg)
 {
     const struct leg *far = leg->far;
     return leg->scanner.left >= MIN_SPLICE && ws_room(&leg->scanner) >= MIN_SPLICE &&
-           !leg->violated && !leg->tls.ssl && !far->tls.ssl &&
+           !leg->tls.ssl && !far->tls.ssl &&
            leg_takes_data(far) && !far->blocked && !far->gone && !far->broken && !far->shut &&
            !leg->shut && !leg->broken;
 }
