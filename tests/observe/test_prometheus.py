@@ -237,7 +237,7 @@ def test_a_session_is_seen_from_its_handshake_to_its_close() -> None:
 
 
 def test_a_throttled_client_is_counted_with_its_route() -> None:
-    watched = Watched(World(evolve(ROUTE, messages=Rate(1.0), on_excess="throttle")))
+    watched = Watched(World(evolve(ROUTE, messages=Rate(1 / 60), on_excess="throttle")))
     client, _ = watched.world.establish()
     watched.world.send(client, frame_from(CLIENT, TEXT) * 2)
     page = watched.page()
