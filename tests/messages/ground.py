@@ -13,7 +13,7 @@ from tests.relay.support import ROUTE, Conversation, PythonGround, frame_from, f
 from wsrelay.config.model import RouteConfig
 from wsrelay.interfaces import Close, Drop
 from wsrelay.messages.compression import UNCOMPRESSED, Compression
-from wsrelay.messages.leg import Filters
+from wsrelay.messages.filters import Filters
 from wsrelay.messages.pump import message_pumps
 from wsrelay.relay.pump import Side
 from wsrelay.wire.deflate import Deflate

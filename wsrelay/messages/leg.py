@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
 from wsrelay.interfaces import DOWN, UP, Close, Drop
 from wsrelay.messages.fault import Broken
+from wsrelay.messages.filters import Filters
 from wsrelay.messages.outgoing import PIECE, Outgoing, masked
 from wsrelay.messages.protocols import ClientMessages, Message, UpstreamMessages
-from wsrelay.relay.paced_leg import PacedLeg
-from wsrelay.relay.pump import PumpOwner, Side
+from wsrelay.relay.published import MAX_PUBLISHED
+from wsrelay.relay.pump import Side
 from wsrelay.relay.python_leg import MAX_WAITING, PythonLeg, cancel
 from wsrelay.relay.transports import unsent
-from wsrelay.wire.frames import Boundary, Control, Event, Scanner, Violation
-from wsrelay.wire.paced_frames import PacedScanner
+from wsrelay.wire.frames import Boundary, Control, Event, Violation
 
 DIRECTION: Final = {Side.CLIENT: UP, Side.UPSTREAM: DOWN}
 """Where the messages of a leg go, as filters call it."""
@@ -31,28 +30,6 @@ more, one for each `UNIT` of them."""
 
 UNIT: Final = 16 * 1024
 """Bytes."""
-
-MAX_INJECTED: Final = 1024 * 1024
-"""Bytes that may wait for a leg before no message of the relay's own is taken for it."""
-
-
-class Filters(Protocol):
-    """The filters of one session; see `wsrelay.messages.chain.Chain`."""
-
-    def opened(self) -> None:
-        """Learn that the session begins."""
-
-    def take(
-        self,
-        direction: str,
-        payload: bytes,
-        is_binary: bool,
-        decided: Callable[[bytes | Drop | Close], None],
-    ) -> None:
-        """Decide about a message; the next in this direction comes after *decided* was called."""
-
-    def end(self) -> None:
-        """Decide nothing any more; any number of times."""
 
 
 @define(eq=False)
@@ -201,7 +178,7 @@ class MessageLeg(PythonLeg):
     @property
     def takes_more(self) -> bool:
         """Whether a message of the relay's own may be sent, though it may have to wait."""
-        return self.takes_data and not (self.blocked and self._unwritten > MAX_INJECTED)
+        return self.takes_data and not (self.blocked and self._unwritten > MAX_PUBLISHED)
 
     def write_frame(self, head: bytes, payload: bytes, mask: bytes) -> None:
         """Write a frame, of which the transport is given only as much as it takes."""
@@ -276,6 +253,11 @@ class MessageLeg(PythonLeg):
         self._outgoing.clear()
         super().abort()
 
+    def hurry(self) -> None:
+        """Wait no longer with the end of a transport that has ended."""
+        if self._last_words is not None and self._loss_untold:
+            self._last_words.reset(0)
+
     @override
     def _detach(self) -> None:
         self.finished = True
@@ -314,22 +296,3 @@ class MessageLeg(PythonLeg):
         cancel(self._turn)
         self.messages.let_go()
         self.owner.leg_lost(self.side)
-
-
-class PacedMessageLeg(PacedLeg, MessageLeg):
-    """A `MessageLeg` that may send no faster than the paces of its route allow."""
-
-    __slots__ = ()
-
-    @override
-    def lost(self) -> None:
-        MessageLeg.lost(self)  # which knows of what still has to wait
-
-
-def message_leg(
-    side: Side, transport: Any, scanner: Scanner, owner: PumpOwner, reactor: IReactorTime
-) -> MessageLeg:
-    """Make a leg, of the kind that its scanner needs."""
-    if isinstance(scanner, PacedScanner):
-        return PacedMessageLeg(side, transport, scanner, owner, reactor)
-    return MessageLeg(side, transport, scanner, owner, reactor)

@@ -10,7 +10,9 @@ from typing_extensions import override
 from wsrelay.config.model import RouteConfig
 from wsrelay.messages.compression import UNCOMPRESSED, Compression
 from wsrelay.messages.deflate import LegDeflate
-from wsrelay.messages.leg import Filters, MessageLeg, message_leg
+from wsrelay.messages.filters import Filters
+from wsrelay.messages.leg import MessageLeg
+from wsrelay.messages.paced_leg import message_leg
 from wsrelay.messages.protocols import ClientMessages, UpstreamMessages
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, PumpOwner, Side
 from wsrelay.relay.python_pump import PythonPump
@@ -96,6 +98,7 @@ class MessagePump(PythonPump):
     @override
     def abort(self, side: Side) -> None:
         super().abort(side)
+        self._legs[side].hurry()
         self._end_filters()
 
     @override
