@@ -137,7 +137,8 @@ class Soak:
         )
 
     async def _watch(self, until: float) -> None:
-        """Let it go on, and say now and then how it stands."""
+        """Let it go on, and say now and then how it stands, and what is new among the troubles."""
+        told = 0
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 15.0))
             total = self.tally.total
@@ -146,6 +147,9 @@ class Soak:
                 f"{total.up + total.down} messages in them, {total.losses} lost; "
                 f"{self._relay.memory() >> 10} KiB"
             )
+            for each in self.tally.troubles[told:]:
+                self.tell(f"FAULT: {each}")
+            told = len(self.tally.troubles)
 
     async def _finish(
         self, clients: list[asyncio.Task[None]], disturbing: asyncio.Task[None]

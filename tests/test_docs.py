@@ -98,3 +98,29 @@ def test_a_page_has_no_markup_errors(page: Path) -> None:
 def test_a_page_links_only_to_files_that_exist(page: Path) -> None:
     for target in re.findall(r"<([^>:#]+)>`_", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_faults_is_made_from_the_figures_of_a_run() -> None:
+    """Make it again with: python docs/make_faults.py > docs/faults.rst."""
+    making = runpy.run_path(str(PROJECT / "docs" / "make_faults.py"))
+    assert (PROJECT / "docs" / "faults.rst").read_text("utf-8") == making["page"]()
+
+
+def test_the_page_of_faults_has_every_scenario_with_both_pumps_and_nothing_lost_or_left() -> None:
+    making = runpy.run_path(str(PROJECT / "docs" / "make_faults.py"))
+    figures = json.loads((PROJECT / "docs" / "faults.json").read_text("utf-8"))
+    played = {(each["scenario"], each["pump"]) for each in figures}
+    assert played == {(each.name, pump) for each in making["SCENARIOS"] for pump in making["PUMPS"]}
+    for each in figures:
+        assert each["losses"] == 0
+        assert each["messages"] > 0
+        for kind in ("descriptors", "timers"):
+            before, after = each[kind]
+            assert after <= before, each
+    tests = {
+        (str(file.relative_to(PROJECT)), name)
+        for file in (PROJECT / "tests" / "faults").glob("test_*.py")
+        for name in re.findall(r"(?m)^def test_(\w+)", file.read_text("utf-8"))
+    }
+    for file, name in tests:
+        assert any(each.test == file and each.name.startswith(name) for each in making["SCENARIOS"])

@@ -16,5 +16,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
     """Set scenes for the scenario that the test is called after."""
     if request.param == "native":
         require(not why_not_native(), f"there is no native pump: {why_not_native()}")
-    scenario = request.function.__name__.removeprefix("test_")
+    name = request.function.__name__.removeprefix("test_")
+    more = [each for each in request.node.callspec.id.split("-") if each != request.param]
+    scenario = "_".join([name, *more])
     return Stage(scenario, request.param, tmp_path)

@@ -16,9 +16,9 @@ class Figures:
     """
     The figures of one scenario with one pump.
 
-    *noticed*: seconds from the harm until the last session that was hit had its end; None
-    where nothing ends.  *messages*: of the sessions that were not hit, both ways.
-    Memory is in bytes.
+    *noticed*: seconds from the harm until what docs/make_faults.py says of the scenario;
+    None where there is nothing to wait for.  *messages*: of the sessions that were not hit,
+    both ways.  Memory is in bytes.
     """
 
     scenario: str

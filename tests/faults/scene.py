@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -19,8 +16,10 @@ from attrs import define, field, frozen
 from soak.relay import open_descriptors
 from soak.talk import Talk
 from tests.faults.figures import Figures, record
+from tests.faults.probe import Held, Probe
+from tests.faults.upstream import Upstream
 from tests.faults.witness import QUIET, Crowd
-from tests.support import PATIENCE, PROJECT, Process, RelayProcess, free_port, started_relay
+from tests.support import PATIENCE, PROJECT, RelayProcess, started_relay
 from tests.system.admin import Admin
 from tests.system.support import LOCAL, check_log_is_calm, rss, wait_until
 
@@ -61,90 +60,6 @@ format = json
 
 
 @define(eq=False)
-class Upstream:
-    """
-    An upstream of `soak.upstream` in a process of its own.
-
-    :ivar place: where it is started, which is left again at once.
-    """
-
-    name: str
-    host: str = "127.0.0.1"
-    place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-    port: int = field(factory=free_port)
-    process: Process = field(init=False)
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "soak.upstream", "--name", self.name]
-        with self.place():
-            self.process = Process([*command, "--host", self.host, "--port", str(self.port)])
-
-    def is_ready(self) -> None:
-        self.process.wait_for_event(event="listening")
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
-
-    def come_back(self) -> None:
-        """Start anew, on the same port."""
-        self.process.stop()
-        self.start()
-        self.is_ready()
-
-    def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.signal(signal.SIGCONT)
-        self.process.stop()
-
-    @property
-    def row(self) -> str:
-        return f"ws://{self.host}:{self.port} name={self.name}"
-
-
-@define(eq=False)
-class Probe:
-    """Asks a relay that `probed.py` runs; one connection, made when there are descriptors."""
-
-    path: Path
-    _file: Any = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(PATIENCE)
-            sock.connect(str(self.path))
-            self._file = sock.makefile("rw")
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        self._file.write(json.dumps(question) + "\n")
-        self._file.flush()
-        found: dict[str, Any] = json.loads(self._file.readline())
-        return found
-
-    def jump(self, seconds: float) -> None:
-        """Set the clock ahead, or back."""
-        self.ask(jump=seconds)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-@frozen
-class Held:
-    """What a relay holds: counted, so that what is left over has a name."""
-
-    descriptors: int
-    timers: Counter[str]
-    objects: Counter[str]
-
-    def is_more_than(self, other: Held) -> str:
-        """Say what it has that *other* has not; empty: nothing."""
-        found = [*(self.timers - other.timers), *(self.objects - other.objects)]
-        if self.descriptors > other.descriptors:
-            found.append(f"{self.descriptors - other.descriptors} descriptors")
-        return ", ".join(found)
-
-
-@define(eq=False)
 class Scene:
     """
     What a test has at hand.
@@ -164,6 +79,8 @@ class Scene:
     victims: Crowd
     _began: float = field(default=0.0, init=False)
     _hit: set[Talk] = field(factory=set, init=False)
+    _before: Held = field(init=False)
+    _memory: int = field(init=False)
 
     @property
     def port(self) -> int:
@@ -197,8 +114,9 @@ class Scene:
         return self.admin.status()
 
     def held(self) -> Held:
-        descriptors = open_descriptors(self.relay.pid)
+        self.probe.ask()  # by the next answer the relay has closed what others closed before
         answer = self.probe.ask(ask="held")
+        descriptors = open_descriptors(self.relay.pid)
         return Held(descriptors, Counter(answer["timers"]), Counter(answer["objects"]))
 
     def sessions(self) -> int:
@@ -252,27 +170,45 @@ class Scene:
             assert (each.trouble, each.refused, each.code, each.lost) == ("", "", 1000, 0), each
             assert each.sent, each
 
-    def nothing_is_left(self, before: Held, memory: int, growth: int) -> None:
+    def is_warm(self) -> None:
+        """Take what the relay holds now for what it may hold in the end; nobody is there."""
+        wait_until(lambda: self.sessions() == 0, "the end of the first sessions")
+        self._before, self._memory = self.held(), rss(self.relay.pid)
+
+    def nothing_is_left(self, growth: int) -> None:
         """Wait until the relay holds what it held before."""
+        before, memory = self._before, self._memory
         wait_until(lambda: not self.sessions(), "the end of all sessions", 2 * PATIENCE)
-        last = [""]
-
-        def is_clean() -> bool:
-            last[0] = self.held().is_more_than(before)
-            return not last[0]
-
-        try:
-            wait_until(is_clean, "a relay that holds no more than before")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; it holds {last[0]}") from None
+        after = self._held_no_more_than(before)
         status = self.status()
         counts = [status[name] for name in ("sessions", "connections", "openings", "requests")]
         assert counts == [0, 0, 0, 0]
-        after = self.held()
         self.figures.descriptors = before.descriptors, after.descriptors
         self.figures.timers = before.timers.total(), after.timers.total()
         self.figures.memory = memory, rss(self.relay.pid)
         assert self.figures.memory[1] - memory < growth
+
+    def _held_no_more_than(self, before: Held) -> Held:
+        last = [self.held()]
+
+        def is_clean() -> bool:
+            last[0] = self.held()
+            return not last[0].is_more_than(before)
+
+        try:
+            wait_until(is_clean, "a relay that holds no more than before")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it holds {last[0].is_more_than(before)}") from None
+        return last[0]
+
+
+def some_come_and_go(scene: Scene) -> None:
+    """Have the relay import and make all that it makes once."""
+    with Crowd(f"{scene.relay.url}/witness") as crowd:
+        crowd.join(20, most=5)
+        crowd.end()
+    for _ in range(3):
+        scene.held()
 
 
 @frozen
@@ -298,8 +234,8 @@ class Stage:
         access: Path | None = None,
         log: Path | None = None,
         nofile: int = 0,
+        warm_up: Callable[[Scene], None] = some_come_and_go,
         growth: int = GROWTH,
-        witnesses: int = WITNESSES,
     ) -> Iterator[Scene]:
         """
         Run a relay with the witnesses, and let harm be done.
@@ -309,6 +245,8 @@ class Stage:
         :param listener: options of the listener.
         :param access: the access log, elsewhere than usual; *log*: where the service's log
             goes beside standard output, as with ``twistd --logfile``.
+        :param warm_up: what happens before the relay is measured; *growth*: bytes
+            that its memory may grow by from then on.
         :param nofile: how many descriptors the relay may have; 0: many.
         """
         witness = Upstream("witness")
@@ -347,23 +285,13 @@ class Stage:
                 stack.enter_context(Crowd(f"{relay.url}/witness")),
                 stack.enter_context(Crowd(f"{relay.url}/victim")),
             )
-            _warm_up(scene)
-            before, memory = scene.held(), rss(relay.pid)
-            scene.witness.join(witnesses)
+            warm_up(scene)
+            scene.is_warm()
+            scene.witness.join(WITNESSES)
             scene.witness.goes_on()
             yield scene
             scene.witness.goes_on()
             scene.others_are_untouched()
-            scene.nothing_is_left(before, memory, growth)
+            scene.nothing_is_left(growth)
             check_log_is_calm(relay.log())
         record(scene.figures)
-
-
-def _warm_up(scene: Scene) -> None:
-    """Have the relay import and make all that it makes once."""
-    with Crowd(f"{scene.relay.url}/witness") as crowd:
-        crowd.join(20, most=5)
-        crowd.end()
-    wait_until(lambda: scene.sessions() == 0, "the end of the first sessions")
-    for _ in range(3):
-        scene.held()

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from attrs import define, field
 
-from tests.faults.scene import Stage
+from tests.faults.scene import Scene, Stage
 from tests.support import Process, free_port
 from tests.system.support import refuses, wait_until
 
@@ -16,6 +16,8 @@ pytestmark = pytest.mark.peers
 
 CLIENTS = 2_000
 LONG = 60.0
+GROWTH = 12 << 20
+"""Bytes, after a first time; after eight more times it is the same."""
 
 
 @define(eq=False)
@@ -57,7 +59,7 @@ def upstream(port: int) -> Process:
     return Process(command)
 
 
-def kill_upstream(flock: Flock, process: Process, port: int) -> Process:
+def kill_upstream(process: Process, port: int) -> Process:
     """End the upstream with all of its sessions, and start another one."""
     process.kill()
     process.stop()
@@ -67,22 +69,32 @@ def kill_upstream(flock: Flock, process: Process, port: int) -> Process:
     return again
 
 
+def all_come_once(scene: Scene) -> None:
+    """Let the relay's memory become as large as it takes for so many."""
+    flock = Flock(scene.port)
+    flock.start()
+    flock.is_served()
+    flock.leave()
+
+
 def test_everybody_at_once(stage: Stage) -> None:
     port = free_port()
     process = upstream(port)
     process.wait_for_event(event="listening")
     options = "max_fails = 0\nqueue_timeout = 20s\nqueue_size = 5000"
-    with stage.scene(f"ws://127.0.0.1:{port}", pool=options, growth=24 << 20) as scene:
+    with stage.scene(
+        f"ws://127.0.0.1:{port}", pool=options, warm_up=all_come_once, growth=GROWTH
+    ) as scene:
         flock = Flock(scene.port)
         flock.start()
         flock.is_served()
         scene.harm()
-        process = kill_upstream(flock, process, port)
+        process = kill_upstream(process, port)
         found = flock.is_served(after=CLIENTS)
         scene.noticed()
         scene.figures.hit = CLIENTS
+        assert (found["sessions"], found["refused"]) == (CLIENTS, 0)
         assert found["closes"] == {"1011": CLIENTS}
-        assert found["sessions"] == CLIENTS
         assert scene.sessions() == CLIENTS + len(scene.witness.talks)
         flock.leave()
         process.stop()

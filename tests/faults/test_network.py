@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults import network
 from tests.faults.network import HERE, THERE, Wire
-from tests.faults.scene import Scene, Stage, Upstream
+from tests.faults.scene import Scene, Stage
+from tests.faults.upstream import Upstream
 from tests.faults.witness import QUIET, Crowd, ended, has_ended
 from tests.system.support import wait_until
 
@@ -51,7 +52,8 @@ def test_clients_cut_off(stage: Stage, wire: Wire) -> None:
         scene.figures.hit += len(cut_off)
         wire.mend()
         ended(cut_off)
-        assert {each.code for each in cut_off} == {1006}
+        # A close frame may have waited, for the other side's address, on the relay's side.
+        assert {each.code for each in cut_off} <= {1006, 1011}
 
 
 def test_upstream_cut_off(stage: Stage, wire: Wire) -> None:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.faults.scene import Scene, Stage, Upstream
+from tests.faults.scene import Scene, Stage
+from tests.faults.upstream import Upstream
 from tests.faults.witness import ended
 from tests.system.support import (
     BINARY,
