@@ -396,6 +396,19 @@ def test_a_request_of_http_1_0_gets_a_host_and_expects_nothing() -> None:
     assert raw.split(b"\r\n")[:3] == [b"PUT /a HTTP/1.1", b"Content-Length: 3", b"Host: b"]
 
 
+def test_a_request_of_http_1_0_gets_a_host_if_only_its_target_names_one() -> None:
+    raw = upstream_head(
+        parse_request(b"GET http://b:81/a HTTP/1.0\r\n\r\n"),
+        target=b"/a",
+        host=b"b:81",
+        forwarded=STRANGER,
+        request_id=b"id",
+        upgrades=False,
+    )
+    assert raw.split(b"\r\n")[:2] == [b"GET /a HTTP/1.1", b"Host: b:81"]
+    assert parse_request(raw).host == "b"
+
+
 def test_a_426_keeps_its_upgrade_and_connection_lists_it() -> None:
     refusal = Response(
         426,

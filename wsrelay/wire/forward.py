@@ -124,7 +124,7 @@ def upstream_head(
     dropped = _dropped(request.headers, _not_believed(forwarded)) | forwarded.unclaimed
     if request.version == "1.0":  # it knows nothing of either, RFC 9110 section 10.1.1
         dropped |= {b"expect"}
-        if not request.host_header:
+        if not request.headers.values(b"host"):  # an absolute-form target may have named one
             added.insert(0, (b"Host", host))
     if forwarded.trusted:
         dropped -= {b"forwarded"}
