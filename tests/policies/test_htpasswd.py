@@ -36,6 +36,10 @@ def test_comments_empty_lines_and_what_follows_the_hash_do_not_count() -> None:
     assert parse(b"") == {}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    assert parse(b"\xef\xbb\xbf" + LINE) == {"ada": HASH}
+
+
 @pytest.mark.parametrize("prefix", [b"$2a$", b"$2b$", b"$2y$"])
 def test_all_kinds_of_bcrypt_are_taken(prefix: bytes) -> None:
     assert parse(b"ada:" + prefix + HASH[4:])
@@ -68,7 +72,9 @@ def test_other_hashes_are_refused_with_the_line_and_the_remedy(hashed: bytes, sa
         (b"ada", "expected user:hash"),
         (b":" + HASH, "expected user:hash"),
         (b"\xfcnal:" + HASH, "not UTF-8"),
-        (b"a\tb:" + HASH, "a control character"),
+        (b"a\tb:" + HASH, "a character that cannot be seen"),
+        ("a\u200bb:".encode() + HASH, "'a\\u200bb' has a character that cannot be seen"),
+        ("a\u202e:x".encode(), "'a\\u202e' has a character that cannot be seen"),
         (b"ada :" + HASH, "space around it"),
         (LINE + b"\n" + LINE, "user 'ada' stands on line 1 already"),
         (b"ada:$2y$16$" + HASH[7:], "a cost of 16 is out of place; expected 4 to 15"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Final
 
@@ -11,7 +12,6 @@ MOST_COST: Final = 15
 """Of bcrypt's cost; each step doubles the time, and 15 takes seconds already."""
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OTHERS: Final = (
     (b"$apr1$", "MD5 (apr1)"),
     (b"$1$", "MD5"),
@@ -32,6 +32,7 @@ def parse(content: bytes) -> dict[str, bytes]:
     """
     users: dict[str, bytes] = {}
     lines: dict[str, int] = {}
+    content = content.removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip() or line.startswith(b"#"):
             continue
@@ -53,8 +54,9 @@ def _entry(line: bytes) -> tuple[str, bytes]:
         user = name.decode()
     except UnicodeDecodeError:
         raise ValueError("the user's name is not UTF-8; save the file as UTF-8") from None
-    if _CONTROL.search(user) or user != user.strip():
-        raise ValueError(f"user {user!r} has a control character, or space around it; rename it")
+    if not user.isprintable() or user != user.strip():
+        what = "a character that cannot be seen, or space around it"
+        raise ValueError(f"user {user!r} has {what}; rename it")
     hashed = rest.partition(b":")[0].rstrip(b" \t")
     match = _BCRYPT.fullmatch(hashed)
     if match is None:
