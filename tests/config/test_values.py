@@ -120,6 +120,7 @@ BAD: list[tuple[Parser, str, str]] = [
     (values.host, "[::1", "'[::1' is not a host"),
     (values.host, "[1.2.3.4]", "'[1.2.3.4]' is not a host"),
     (values.host, "[x]", "'[x]' is not a host"),
+    (values.host, "[fe80::1%eth0]", "'[fe80::1%eth0]' is not a host"),
     (values.host_pattern, "*", "'*' is not a host"),
     (values.host_pattern, "a.com b.com", "'a.com b.com' is more than one host; write a route"),
     (values.host_pattern, "a.*.com", "'a.*.com' is not a host"),

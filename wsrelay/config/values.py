@@ -228,8 +228,10 @@ port = integer(1, 65535)
 
 
 def _is_bracketed(text: str) -> bool:
+    if text[:1] + text[-1:] != "[]" or "%" in text:  # a zone means nothing to anybody else
+        return False
     try:
-        return text[:1] + text[-1:] == "[]" and ip_address(text[1:-1]).version == 6
+        return ip_address(text[1:-1]).version == 6
     except ValueError:
         return False
 
