@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.wsrelay
 TOOLS = $(VENV)/.wsrelay-tools
+SEARCH = $(VENV)/.wsrelay-fuzz
 PYTEST_ARGS ?=
 CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
 	-Wno-sign-conversion -Werror -fsyntax-only
@@ -14,6 +15,7 @@ MINUTES ?= 10
 SOAK_ARGS ?=
 CLANG ?= clang
 SECONDS ?= 60
+FUZZ_TARGETS ?=
 SANITIZED = build/sanitized
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g
 SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_stacktrace=1 \
@@ -21,7 +23,8 @@ SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_st
 SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
 
-.PHONY: run test sanitize fuzz lint types coverage bench soak clean
+.PHONY: run test sanitize fuzz fuzz-frames fuzz-python fuzz-keep lint types coverage bench soak \
+	conformance clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -51,15 +54,26 @@ sanitize: $(TOOLS)
 		$(SANITIZED_PYTEST) $(addprefix tests/system/test_, \
 		frames.py ends.py leaks.py tls.py backpressure.py rates.py)
 
-# Any bytes in any pieces for the scanner of frames, with libFuzzer, which clang brings.
-fuzz:
-	mkdir -p build/fuzz/corpus
+# Any bytes for everything that reads what strangers write, SECONDS for each: the scanner of
+# frames in C with libFuzzer, which clang brings, and what is Python with atheris.
+# FUZZ_TARGETS="request ini" searches for those only.
+fuzz: fuzz-frames fuzz-python
+
+fuzz-frames:
+	mkdir -p build/fuzz/corpus/frames build/fuzz/crashes/frames
 	$(CLANG) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		-Iwsrelay/relay/native tests/native/fuzz_frames.c \
 		wsrelay/relay/native/frames.c wsrelay/relay/native/pace.c \
 		-o build/fuzz/fuzz_frames
-	build/fuzz/fuzz_frames -max_total_time=$(SECONDS) -max_len=600 \
-		-artifact_prefix=build/fuzz/ build/fuzz/corpus
+	build/fuzz/fuzz_frames -max_total_time=$(SECONDS) -max_len=600 -print_final_stats=1 \
+		-artifact_prefix=build/fuzz/crashes/frames/ build/fuzz/corpus/frames tests/fuzz/corpus/frames
+
+fuzz-python: $(SEARCH)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(FUZZ_TARGETS)
+
+# What was found since, as far as it makes the code do what nothing in the corpus does.
+fuzz-keep: $(TOOLS)
+	$(BIN)/python -m tests.fuzz --keep $(FUZZ_TARGETS)
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
@@ -95,6 +109,11 @@ $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* ws
 $(TOOLS): $(STAMP)
 	@echo "Installing what the tests need."
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
+	@touch $@
+
+$(SEARCH): $(TOOLS)
+	@echo "Installing atheris; where it has no wheel for this Python, that needs clang."
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@touch $@
 
 clean:
