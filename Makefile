@@ -2,6 +2,7 @@
 # All need Python 3.11 or newer.
 
 PYTHON ?= python3
+PYTHON2 ?= python2.7
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.wsrelay
@@ -96,6 +97,11 @@ bench: $(STAMP)
 # Clients of every kind for MINUTES; ends with a table, and with 1 if a message was lost.
 soak: $(TOOLS)
 	$(BIN)/python -m soak --minutes $(MINUTES) $(SOAK_ARGS)
+
+# The Autobahn Testsuite through a relay and without one; it is a program for Python 2.7.
+conformance: $(TOOLS)
+	$(BIN)/python -m tests.conformance --python2 $(PYTHON2) --out docs/conformance.json
+	$(BIN)/python docs/make_conformance.py > docs/conformance.rst
 
 $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
