@@ -188,15 +188,18 @@ def test_a_policy_that_says_nothing_does_not_let_claims_pass_either() -> None:
     assert b"root" not in world.accept().received
 
 
-def test_the_earliest_end_counts_and_the_session_is_closed_then() -> None:
+def test_the_earliest_end_counts_and_the_session_is_closed_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = time.time()
     world = world_with(Says(Expires(now + 500)), Says(Expires(now + 100)), Says(Expires(now + 300)))
     client, _ = world.establish()
     (session,) = world.relay.sessions.values()
     assert session.facts.expires_at == now + 100
-    session.facts.expires_at = None
-    session._check_expiry(time.time() - 1)
-    world.settle()
+    monkeypatch.setattr(time, "time", lambda: now + 99.0 + world.reactor.seconds())
+    world.advance(0.9)
+    assert close_code(client) is None
+    world.advance(99)
     assert close_code(client) == 1008
     assert session.cause is not None
     assert session.cause.initiator == "relay:expired"

@@ -16,7 +16,6 @@ The rules of the end, in one place:
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,6 +29,7 @@ from wsrelay.relay.causes import LOST_CODE, Cause, cause_of, fault_reason, lost_
 from wsrelay.relay.facts import Facts, Observer
 from wsrelay.relay.heartbeat import Heartbeat
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
+from wsrelay.relay.lifetime import Lifetime
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
 from wsrelay.wire import close
 from wsrelay.wire.frames import ANY_BITS, Violation
@@ -39,9 +39,6 @@ log = Logger()
 ANSWER_SHARE: Final = 0.8
 """Part of ``close_timeout`` that a peer may take to answer a forwarded close frame; the
 rest is for answering the one that is waiting."""
-
-EXPIRY_LOOK: Final = 60.0
-"""Longest time, in seconds, between two looks at the clock that permissions expire by."""
 
 
 @define(eq=False)
@@ -82,9 +79,7 @@ class Session:
     _is_opaque: bool = field(init=False)  # its extensions could make anything of a frame
     _halves: dict[Side, _Half] = field(init=False)
     _ping_timer: IDelayedCall | None = field(default=None, init=False)  # for the first ones
-    _idle_timer: IDelayedCall | None = field(default=None, init=False)
-    _age_timer: IDelayedCall | None = field(default=None, init=False)
-    _expiry_timer: IDelayedCall | None = field(default=None, init=False)
+    _lifetime: Lifetime | None = field(default=None, init=False)  # while it runs
     _close_timer: IDelayedCall | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
 
@@ -115,16 +110,12 @@ class Session:
             self._ping_timer = self.reactor.callLater(
                 self.route.keepalive * random.uniform(0.4, 1.0), self._begin_pings
             )
-        if self.route.idle_timeout is not None:
-            self._idle_timer = self.reactor.callLater(self.route.idle_timeout, self._check_idle)
-        if self.route.max_session_age is not None:
-            # Sessions that opened together, after a restart, must not come back together.
-            age = self.route.max_session_age
-            age -= age * self.route.session_age_jitter * random.random()
-            self._age_timer = self.reactor.callLater(age, self._too_old)
         self.pump.start(head, from_client, from_upstream)
-        if self.facts.expires_at is not None and self.cause is None:
-            self._check_expiry(self.facts.expires_at)
+        route = self.route
+        times = (route.idle_timeout, route.max_session_age, self.facts.expires_at)
+        if times != (None, None, None) and self.cause is None:
+            self._lifetime = Lifetime(self)
+            self._lifetime.begin()
 
     # told by the pump
 
@@ -277,31 +268,6 @@ class Session:
             )
             half.heart.ping()
 
-    def _check_idle(self) -> None:
-        idle_timeout = self.route.idle_timeout
-        assert idle_timeout is not None
-        left = self.pump.last_data() + idle_timeout - self.reactor.seconds()
-        if left > 0:
-            self._idle_timer = self.reactor.callLater(left, self._check_idle)
-        else:
-            self._idle_timer = None
-            self.close(self.route.idle_close_code, "idle", "idle")
-
-    def _check_expiry(self, expires_at: float) -> None:
-        """Close when what let the client in has expired, by a clock that may be set meanwhile."""
-        left = expires_at - time.time()
-        if left > 0:
-            self._expiry_timer = self.reactor.callLater(
-                min(left, EXPIRY_LOOK), self._check_expiry, expires_at
-            )
-        else:
-            self._expiry_timer = None
-            self.close(close.POLICY_VIOLATION, "what let you in has expired", "expired")
-
-    def _too_old(self) -> None:
-        self._age_timer = None
-        self.close(close.GOING_AWAY, "the session is old; connect again", "age")
-
     def _answer_time_over(self) -> None:
         """Answer a peer that waits for the other one's close frame."""
         self._close_timer = self.reactor.callLater(
@@ -326,9 +292,9 @@ class Session:
             if half.heart is not None:
                 half.heart.stop()
         _cancel(self._ping_timer)
-        _cancel(self._idle_timer)
-        _cancel(self._age_timer)
-        _cancel(self._expiry_timer)
+        lifetime, self._lifetime = self._lifetime, None  # a circle
+        if lifetime is not None:
+            lifetime.end()
         self._close_timer = self.reactor.callLater(
             self.route.close_timeout * ANSWER_SHARE, self._answer_time_over
         )
