@@ -199,6 +199,8 @@ class MessageLeg(PythonLeg):
         """Write on, until the transport takes no more."""
         while self._outgoing and not self.blocked:
             frame = self._outgoing[0]
+            if frame.payload:  # it takes as long as its receiver wants, and that is not idle
+                self.last_data = self.reactor.seconds()
             super()._write(frame.next())
             if not frame.left:
                 self._outgoing.popleft()
@@ -294,5 +296,6 @@ class MessageLeg(PythonLeg):
         self._loss_untold = False
         cancel(self._last_words)
         cancel(self._turn)
+        self._turn = None  # a paced leg would bring it forward
         self.messages.let_go()
         self.owner.leg_lost(self.side)

@@ -19,6 +19,12 @@ class PacedMessageLeg(PacedLeg, MessageLeg):
 
     __slots__ = ()
 
+    @property
+    @override
+    def _pause(self) -> float:
+        # What was let through, and had to wait for something else, need not wait for more room.
+        return 0.0 if self._events or self.messages.has_data else super()._pause
+
     @override
     def lost(self) -> None:
         MessageLeg.lost(self)  # which knows of what still has to wait
