@@ -7,7 +7,7 @@ from zope.interface import implementer
 
 from wsrelay.interfaces import DOWN, DROP, UP, Close, IMessageFilter
 
-HIDDEN = re.compile(r'"""(?:\\"""|[^"]|"(?!""))*"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*')
+HIDDEN = re.compile(r'"""(?:\\"""|[^"]|"(?!""))*(?:"""|$)|"(?:\\.|[^"\\\n\r])*"?|#[^\n\r]*')
 ARGUMENTS = re.compile(r"\([^()]*\)")  # their braces are those of input values
 
 

@@ -208,6 +208,13 @@ def test_a_document_may_be_so_deep(plugins: Plugins, depth: int, query: str) -> 
     assert json.loads(payload) == {"id": "1", "type": "error", "payload": error}
 
 
+@pytest.mark.parametrize("text", ['"' + r"\"" * 100, '"""' + r'\"""' * 100])
+def test_a_string_without_an_end_is_looked_at_once(plugins: Plugins, text: str) -> None:
+    """Else 16,000 quotes in it would hold up the relay for seconds."""
+    plugins["graphql-guard"].create({}, None)
+    assert sys.modules["graphql_guard"].HIDDEN.findall(text) == [text]
+
+
 @pytest.mark.parametrize(
     ("query", "passes"),
     [
