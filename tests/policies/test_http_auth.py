@@ -384,6 +384,14 @@ def test_an_operator_may_say_what_the_answer_depends_on() -> None:
     assert asked.questions == 4
 
 
+def test_the_answer_depends_on_all_cookies_of_a_name() -> None:
+    """Whoever is asked may look at the last."""
+    asked = scene(cache_key="cookie:sid")
+    asked.let_in(("Cookie", "sid=2; sid=1"))
+    asked.let_in(("Cookie", "sid=1"))
+    assert asked.questions == 2
+
+
 def test_nothing_is_remembered_with_cache_off() -> None:
     asked = scene(cache="off")
     asked.let_in(ME)

@@ -351,17 +351,27 @@ def test_places_that_are_not_named_do_not_count(scene: Scene) -> None:
 
 def test_a_token_that_is_there_twice_is_refused(secret: str) -> None:
     """The upstream might believe the one that was not checked."""
-    scene = Scene({"secret_file": secret, "from": "header,query:token,subprotocol"})
+    scene = Scene({"secret_file": secret, "from": "header,query:token,subprotocol,cookie:sid"})
     good = token()
     twice = ("Authorization", f"Bearer {good}")
     for denial in (
         scene.ask(twice, twice),
         scene.ask(query=f"token={good}&token={good}"),
+        scene.ask(query=f"token={good}&%74oken=another"),
+        scene.ask(("Cookie", f"sid={good}; sid=another")),
+        scene.ask(("Cookie", "sid=another"), ("Cookie", f'a=b;sid="{good}"')),
         scene.ask(subprotocols=("bearer", good, "Bearer", good)),
     ):
         assert denial.status == 400
         challenge = header_of(denial, "WWW-Authenticate")
         assert challenge.startswith('Bearer realm="wsrelay", error="invalid_request"')
+
+
+def test_the_same_token_in_two_cookies_is_one(secret: str) -> None:
+    """Browsers send one for each path that it was set for."""
+    scene = Scene({"secret_file": secret, "from": "cookie:sid"})
+    good = token()
+    assert isinstance(scene.ask(("Cookie", f"sid={good}; other=1; sid={good}")), Admit)
 
 
 def test_a_page_offers_its_token_behind_bearer(secret: str) -> None:

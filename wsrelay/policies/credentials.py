@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
+from urllib.parse import unquote_plus
 
 from wsrelay.interfaces import IHandshake
 from wsrelay.policies.options import quotable
@@ -43,21 +44,40 @@ def authorization(scheme: str, request: IHandshake) -> str | None:
 
 
 def cookie(name: str, request: IHandshake) -> str | None:
-    """Return the first cookie called *name*."""
-    return request.cookies.get(name) or None
+    """
+    Return the value of the cookie called *name*.
+
+    :raises Ambiguous: there are several that differ; browsers may send one for each path.
+    """
+    found = set(_cookies(name, request))
+    if len(found) > 1:
+        raise Ambiguous(f"Cookie {name} was sent with different values.")
+    return found.pop() or None if found else None
+
+
+def _cookies(name: str, request: IHandshake) -> list[str]:
+    """Return all values of a cookie, as `IHandshake.cookies` has the first."""
+    pairs = [
+        pair.strip().partition("=")
+        for value in request.headers.get_all("cookie")
+        for pair in value.split(";")
+    ]
+    return [
+        text.strip().strip('"') for each, equals, text in pairs if equals and each.strip() == name
+    ]
 
 
 def query_value(name: str, request: IHandshake) -> str | None:
     """
     Return the value of *name* in the query, as it was sent.
 
-    :raises Ambiguous: there are several.
+    :raises Ambiguous: there are several, however their names are spelled.
     """
-    start = f"{name}="
-    found = [each for each in request.query.split("&") if each.startswith(start)]
+    pairs = [each.partition("=") for each in request.query.split("&")]
+    found = [text for each, equals, text in pairs if equals and unquote_plus(each) == name]
     if len(found) > 1:
         raise Ambiguous(f"{name} is in the query more than once.")
-    return found[0].removeprefix(start) or None if found else None
+    return found[0] or None if found else None
 
 
 def without_token(prefix: str, offered: Sequence[str]) -> list[str]:
@@ -103,6 +123,11 @@ def _header(name: str, request: IHandshake) -> str | None:
     return ", ".join(request.headers.get_all(name)) or None
 
 
+def _all_cookies(name: str, request: IHandshake) -> str | None:
+    # All of them: whoever is asked may not look at the first.
+    return "; ".join(_cookies(name, request)) or None
+
+
 _PLAIN: Final[dict[str, Finder]] = {
     "ip": lambda request: request.client_address,
     "method": lambda request: request.method,
@@ -112,7 +137,7 @@ _PLAIN: Final[dict[str, Finder]] = {
 }
 _NAMED: Final[dict[str, Callable[[str, IHandshake], str | None]]] = {
     "header": _header,
-    "cookie": cookie,
+    "cookie": _all_cookies,
 }
 
 
