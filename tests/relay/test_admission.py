@@ -182,6 +182,15 @@ def test_what_a_policy_says_upstream_no_client_can_say() -> None:
     assert not [line for line in head if b"root" in line or b"admin" in line]
 
 
+def test_a_policy_may_spell_with_underscores_what_no_client_can_say() -> None:
+    world = world_with(Says(Admit(headers=[("X_User", "ada")]), headers=("X_User",)))
+    claims = b"X-User: root\r\nx_user: root\r\nX_uSER: root\r\n\r\n"
+    world.ask(REQUEST.removesuffix(b"\r\n") + claims)
+    head = bytes(world.accept().received)
+    assert b"X_User: ada" in head
+    assert b"root" not in head
+
+
 def test_a_policy_that_says_nothing_does_not_let_claims_pass_either() -> None:
     world = world_with(Says(None, headers=("X-User",)))
     world.ask(REQUEST.removesuffix(b"\r\n") + b"X-User: root\r\n\r\n")

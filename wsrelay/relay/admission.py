@@ -43,12 +43,17 @@ class Policies:
 
     policies: tuple[tuple[str, IAccessPolicy], ...]
     headers: frozenset[bytes] = field(init=False)
-    """Lower-case names of what they say upstream, and clients may not."""
+    """
+    Lower-case names of what they say upstream, and clients may not.
+
+    With hyphens for underscores, which keeps away what is spelled either way.
+    """
 
     @headers.default
     def _headers(self) -> frozenset[bytes]:
         each = (getattr(policy, "headers", ()) for _, policy in self.policies)
-        return frozenset(name.lower().encode() for names in each for name in names)
+        plain = (name.lower().replace("_", "-") for names in each for name in names)
+        return frozenset(name.encode() for name in plain)
 
     def stop(self) -> None:
         """Let those go that hold something: nobody is asked any more."""
