@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests.peers.certificates import Authority, KeyPair
@@ -97,6 +98,16 @@ class AskingTests(TestCase):
         self.assertEqual(lines[0], b"GET /auth?x=1 HTTP/1.1")
         self.assertIn(b"X-Mine: 1", lines)
         self.assertIn(b"X-Mine: 2", lines)
+
+    async def test_a_connection_leaves_no_line_in_the_log(self) -> None:
+        said: list[Any] = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        asker = self.asker(f"http://127.0.0.1:{self.listen()}/")
+        await asker.ask([])
+        asker.stop()
+        await self.server.connected[0].gone
+        self.assertEqual([each for each in said if "factory" in str(each.get("log_format"))], [])
 
     async def test_a_kept_connection_that_was_closed_is_made_anew(self) -> None:
         asker = self.asker(f"http://127.0.0.1:{self.listen()}/")

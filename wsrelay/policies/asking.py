@@ -13,7 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IPolicyForHTTPS, IResponse
@@ -78,7 +84,7 @@ class Asker:
         self._timeout = timeout
         self._most = most
         self._turns = DeferredSemaphore(AT_ONCE)
-        self._pool = HTTPConnectionPool(reactor)
+        self._pool = _Pool(reactor)
         self._pool.maxPersistentPerHost = KEPT
         self._pool.cachedConnectionTimeout = IDLE
         trust = _Trust(reactor, url.host, ca_file) if url.is_secure else BrowserLikePolicyForHTTPS()
@@ -126,6 +132,14 @@ class Asker:
         if isinstance(error, CancelledError | ConnectingCancelledError):
             return Failure(CancelledError())
         return Failure(CannotTell(f"{self._url.name} could not be asked: {_words(failure)}"))
+
+
+class _Quiet(_HTTP11ClientFactory):
+    noisy = False  # two lines of log for each connection, which nothing limits
+
+
+class _Pool(HTTPConnectionPool):
+    _factory = _Quiet
 
 
 class _Body(Protocol):
