@@ -91,6 +91,23 @@ def test_who_denies_decides_and_the_others_are_not_asked() -> None:
     assert last.asked == []
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("The token has expired.", "denied by policy-0: The token has expired."),
+        ("", "denied by policy-0"),
+        (b"{}", "denied by policy-0"),
+        ("<html>\n</html>", "denied by policy-0"),
+        ("x" * 201, "denied by policy-0"),
+    ],
+)
+def test_the_log_says_what_a_denied_client_is_told(body: str | bytes, reason: str) -> None:
+    world = world_with(Says(Deny(401, body=body)))
+    client = world.ask()
+    assert world.observer.refusals == [(401, reason)]
+    check_refused(world, client, 401, "policy")
+
+
 def test_a_denial_may_have_a_body_of_its_own_type() -> None:
     world = world_with(Says(Deny(403, [("Content-Type", "application/json")], b"{}")))
     client = world.ask()

@@ -31,6 +31,9 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+_SENTENCE: Final = 200
+"""Characters of a denial's body that the log may have; a longer one is a page."""
+
 RESERVED: Final = frozenset(
     {b"host", b"connection", b"upgrade", b"content-length", b"transfer-encoding"}
 )
@@ -176,7 +179,8 @@ class Admission:
             raise ValueError(f"{denial.status} denies nothing; 300 to 599 were expected")
         headers = _encoded(denial.headers)
         body = denial.body or "Access to this path is refused."
-        self.refuse(denial.status, body, "policy", headers, f"denied by {self._name}")
+        detail = f"denied by {self._name}{_why(denial)}"
+        self.refuse(denial.status, body, "policy", headers, detail)
 
     def _admit(self, answer: Admit) -> None:
         if answer.expires_at is not None:
@@ -245,6 +249,14 @@ class Admission:
         self._answer = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def _why(denial: Deny) -> str:
+    """Return what the client is told, for the log, if it is a sentence and no page."""
+    body = denial.body
+    if not isinstance(body, str) or not 0 < len(body) <= _SENTENCE or "\n" in body:
+        return ""
+    return f": {body}"
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
