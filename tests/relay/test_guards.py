@@ -186,7 +186,9 @@ def test_a_client_may_come_so_often_and_no_more() -> None:
     assert is_let_in(world, address=v4(8))
     world.advance(7.5)
     assert check_refused(world, ask(world), 429, "too-many-handshakes") == "3"
-    world.advance(3.0)
+    world.advance(2.0)
+    assert b"in 1 second." in answer_in(ask(world)).body
+    world.advance(1.0)
     assert is_let_in(world)
     assert not is_let_in(world)
     finish(world)

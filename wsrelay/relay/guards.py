@@ -176,7 +176,8 @@ def _size(rate: Rate) -> float:
 
 
 def _too_early(seconds: int) -> Refusal:
-    reason = f"Your address connects too often; try again in {seconds} seconds."
+    wait = "1 second" if seconds == 1 else f"{seconds} seconds"
+    reason = f"Your address connects too often; try again in {wait}."
     return Refusal(429, "too-many-handshakes", reason, seconds)
 
 
