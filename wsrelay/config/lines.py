@@ -232,6 +232,8 @@ def origin(text: str) -> str:
     """Parse ``https://chat.example.com``, ``https://*.example.com``, ``same-host``, ``none``."""
     if text in ("same-host", "none"):
         return text
+    if "," in text:
+        raise ValueError(f"'{text}' is more than one origin; write one a line, indented")
     match = re.fullmatch(r"[a-z][a-z0-9+.-]*://([^/:\[]+|\[[^/]*\])(?::([0-9]+))?", text)
     if match is None:
         raise ValueError(

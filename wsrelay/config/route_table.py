@@ -141,7 +141,7 @@ ROUTE = [
     ),
     Option(
         "bytes",
-        word_or("off", rate_of(size)),
+        word_or("off", rate_of(size, "64KiB/s or 64KiB/s burst 1MiB")),
         "off",
         "bytes from the client of one session: 64KiB/s burst 1MiB",
     ),

@@ -125,13 +125,13 @@ def size_or_zero(text: str) -> int:
     return length
 
 
-def rate_of(amount: Parser) -> Parser:
+def rate_of(amount: Parser, like: str = "10/s or 600/m burst 20") -> Parser:
     """Return a parser for ``10/s`` or ``600/m burst 20``, counted in *amount*."""
 
     def parse_rate(text: str) -> Rate:
         match = _RATE.fullmatch(text)
         if match is None:
-            raise ValueError(f"'{text}' is not a rate; expected one like 10/s or 600/m burst 20")
+            raise ValueError(f"'{text}' is not a rate; expected one like {like}")
         burst = None if match[3] is None else amount(match[3])
         return Rate(amount(match[1]) / _SECONDS[match[2]], burst)
 
@@ -155,6 +155,10 @@ def network(text: str) -> Network:
     try:
         meant = f"; it has host bits set; did you mean {ip_network(text, strict=False)}?"
     except ValueError:
+        if "," in text:
+            raise ValueError(
+                f"'{text}' is more than one network; write one a line, indented"
+            ) from None
         meant = "; expected one like 10.0.0.0/8 or 2001:db8::/32"
     raise ValueError(f"'{text}' is not a network{meant}")
 
