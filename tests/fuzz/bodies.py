@@ -62,8 +62,10 @@ def chunks_of(data: bytes, done: bool) -> Iterator[bytes]:
             check_trailers(data, done)
             return
         yield data[:size]
-        assert (data[size : size + 2]) in (b"\r\n", b"\r", b"")
-        data = data[size + 2 :]
+        line, newline, data = data[size:].partition(b"\n")
+        if not newline:
+            return
+        assert line == b"\r"
     assert not done
 
 
