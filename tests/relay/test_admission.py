@@ -14,9 +14,11 @@ from zope.interface import implementer
 
 from tests.relay.support import FakeTransport
 from tests.relay.world import REQUEST, ROUTE, SWITCHING, World, answer_in, close_code
-from wsrelay.config.model import RouteConfig
+from wsrelay.config.model import PluginCall, RouteConfig
 from wsrelay.interfaces import Admit, CannotTell, Deny, Expires, IAccessPolicy, IHandshake
 from wsrelay.relay.admission import Policies
+from wsrelay.relay.reconfigure import prepare
+from wsrelay.relay.transports import nobody
 
 GET = b"GET /page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
 
@@ -30,6 +32,7 @@ class Says:
     headers: tuple[str, ...] = ()
     asked: list[IHandshake] = field(factory=list)
     stopped: int = 0
+    on_stop: Callable[[], object] = nobody
 
     def admit(self, request: IHandshake) -> Any:
         self.asked.append(request)
@@ -37,6 +40,7 @@ class Says:
 
     def stop(self) -> None:
         self.stopped += 1
+        self.on_stop()
 
 
 def world_with(*policies: Says, route: RouteConfig = ROUTE) -> World:
@@ -338,3 +342,66 @@ def test_a_policy_that_cannot_tell_says_so_in_one_line_of_the_log() -> None:
     assert formatEvent(event).endswith(
         ": policy policy-0 of route chat: http://auth.test/ answered 302"
     )
+
+
+def cannot_be_cancelled() -> Deferred[Any]:
+    return Deferred(raises(RuntimeError("not now")))
+
+
+def test_a_policy_that_fails_when_it_is_called_off_keeps_no_client_waiting() -> None:
+    world = world_with(Says(cannot_be_cancelled()))
+    client = world.ask()
+    with capturedLogs() as events:
+        world.advance(3.1)
+    check_refused(world, client, 504, "policy-failed")
+    assert [formatEvent(each) for each in events if each["log_level"] is LogLevel.critical] == [
+        "policy policy-0 could not be called off"
+    ]
+
+
+def test_a_policy_that_fails_when_it_is_called_off_keeps_no_relay_from_stopping() -> None:
+    world = world_with(Says(lambda _: cannot_be_cancelled()))
+    clients = [world.ask(), world.ask()]
+    world.relay.drains.drain_relay()
+    world.settle()
+    assert [answer_in(each).status for each in clients] == [503, 503]
+    assert not world.relay.admissions
+
+
+def test_a_client_that_is_counted_by_guards_leaves_a_policy_that_cannot_be_called_off() -> None:
+    world = world_with(Says(cannot_be_cancelled()), route=evolve(ROUTE, connections_per_ip=1))
+    client = world.ask()
+    guards = world.relay.guards.of("chat")
+    assert guards is not None
+    assert len(guards.counts) == 1
+    world.reset(client)
+    assert len(guards.counts) == 0
+
+
+@pytest.mark.parametrize("routes", [(), (evolve(ROUTE, policies=(PluginCall("new"),)),)])
+def test_who_is_being_decided_about_comes_again_when_a_reload_changes_the_policies(
+    routes: tuple[RouteConfig, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "make_policy", lambda _call, _reactor: Says())
+    answer: Deferred[Any] = Deferred()
+    world = world_with(Says(answer, on_stop=answer.cancel))
+    client = world.ask()
+    with capturedLogs() as events:
+        prepare(world.relay, evolve(world.relay.config, routes=routes)).apply()
+        world.settle()
+    check_refused(world, client, 503, "policy-failed")
+    assert not [each for each in events if each["log_level"] >= LogLevel.warn]
+
+
+def test_who_is_being_decided_about_does_not_mind_a_reload_that_changes_other_things() -> None:
+    answer: Deferred[Any] = Deferred()
+    world = world_with(Says(answer))
+    client = world.ask()
+    routes = (evolve(ROUTE, idle_timeout=60.0),)
+    prepare(world.relay, evolve(world.relay.config, routes=routes)).apply()
+    answer.callback(None)
+    world.send(world.accept(), SWITCHING)
+    assert client.received.startswith(b"HTTP/1.1 101 ")
+    world.end(client)
+    world.leave_all()
+    world.assert_clean()

@@ -242,8 +242,12 @@ class Admission:
         self.relay.admissions.discard(self)
         answer = self._answer
         self._stop_waiting()
-        if answer is not None:
+        if answer is None:
+            return
+        try:
             answer.cancel()
+        except Exception:
+            log.failure("policy {policy} could not be called off", policy=self._name)
 
     def _stop_waiting(self) -> None:
         self._answer = None

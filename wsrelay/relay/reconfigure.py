@@ -126,9 +126,13 @@ class Prepared:
             listener.routes = routes_for(listener.config.name, self.config)
         self.relay.guards.follow(self.config.routes)
         old, self.relay.policies = self.relay.policies, self.policies
-        for name in old:
-            if old[name] is not self.policies.get(name):
-                old[name].stop()
+        gone = [each for name, each in old.items() if each is not self.policies.get(name)]
+        for admission in list(self.relay.admissions):
+            if admission.policies in gone:  # its answers count no more
+                reason = "The relay has changed; connect again."
+                admission.refuse(503, reason, "policy-failed")
+        for each in gone:
+            each.stop()
 
     def _remove_pools(self) -> list[str]:
         names = {each.name for each in self.config.pools}
