@@ -139,7 +139,7 @@ SCENARIOS = (
         "descriptors_exhausted",
         "descriptors exhausted",
         _MACHINE,
-        "A relay with 64 descriptors, 60 clients at once.  Who has a session keeps it.  Others are "
+        "A relay with 64 descriptors, 40 clients at once.  Who has a session keeps it.  Others are "
         "refused, cut off, or wait to be let in; all of them that try again are served once there "
         'is room.  "hit" are those that had to try more than once.',
         "everybody had had a session",

@@ -35,7 +35,7 @@ MANNERS: Final = {
 
 PLAIN: Final = "plain HTTP"
 ASKING: Final = 3
-GROWTH: Final = 12 << 20
+GROWTH: Final = 16 << 20
 """Bytes that the relay's memory may grow by after it has warmed up."""
 
 ENDING: Final = 60.0

@@ -110,7 +110,7 @@ def test_descriptors_exhausted(stage: Stage) -> None:
     manner = Manner("brief", pause=0.1)
     with stage.scene(Upstream("a"), nofile=64) as scene:
         scene.harm()
-        tries = scene.victims.insist(60, manner, most=10)
+        tries = scene.victims.insist(40, manner, most=6)
         wait_until(lambda: all(each.done() for each in tries), "sessions for everybody", 60)
         scene.noticed()
         assert {each.exception() for each in tries} == {None}
