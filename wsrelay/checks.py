@@ -11,11 +11,12 @@ from twisted.internet.endpoints import serverFromString
 
 from wsrelay.admin.token import read_token
 from wsrelay.config.checks import Checks
-from wsrelay.config.model import AdminConfig, ListenerConfig, PoolConfig
+from wsrelay.config.model import AdminConfig, ListenerConfig, PluginCall, PoolConfig
 from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
 from wsrelay.operate.address import address_of_endpoint
-from wsrelay.plugins import check_balancer, check_discovery, check_filter, check_policy
+from wsrelay.plugins import check_balancer, check_discovery, check_filter
+from wsrelay.relay.admission import make_policies
 from wsrelay.relay.listener_tls import listener_tls
 from wsrelay.relay.pumps import why_not_native
 from wsrelay.relay.tls import upstream_tls
@@ -42,7 +43,7 @@ def make_checks() -> Checks:
     return Checks(
         balancer=check_balancer,
         discovery=check_discovery,
-        policy=check_policy,
+        policy=_check_policy,
         filter=check_filter,
         endpoint=_check_endpoint,
         admin=_check_admin,
@@ -52,6 +53,10 @@ def make_checks() -> Checks:
         upstream_tls=_check_upstream_tls,
         data_path=_check_data_path,
     )
+
+
+def _check_policy(call: PluginCall) -> None:
+    make_policies([call], None)
 
 
 def _check_endpoint(description: str) -> None:

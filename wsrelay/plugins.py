@@ -43,7 +43,6 @@ __all__ = [
     "check_balancer",
     "check_discovery",
     "check_filter",
-    "check_policy",
     "find_balancers",
     "find_discoveries",
     "find_filters",
@@ -206,11 +205,6 @@ def check_balancer(call: PluginCall, reactor: object = None) -> None:
 def check_discovery(call: PluginCall, reactor: object = None) -> None:
     """Check a discovery and its options; as `check_balancer`."""
     make_discovery(call, reactor)
-
-
-def check_policy(call: PluginCall, reactor: object = None) -> None:
-    """Check a policy and its options; as `check_balancer`."""
-    make_policy(call, reactor)
 
 
 def check_filter(call: PluginCall, reactor: object = None) -> None:

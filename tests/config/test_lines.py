@@ -126,6 +126,8 @@ BAD: list[tuple[Parser, str, str]] = [
     (lines.sticky, "cookie ttl=x", "ttl: 'x' is not a duration"),
     (lines.origin, "example.com", "'example.com' is not an origin"),
     (lines.origin, "https://a, none", "is more than one origin; write one a line, indented"),
+    (lines.origin, "https://Chat.example.com/", "did you mean https://chat.example.com?"),
+    (lines.origin, "*", "did you mean any?"),
     (lines.origin, "https://a/b", "'https://a/b' is not an origin"),
     (lines.origin, "https://a_?", "'a_?' is not a host"),
     (lines.origin, "https://a:0", "'0' is out of place"),

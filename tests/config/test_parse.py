@@ -587,6 +587,8 @@ def test_the_path_of_a_socket_fits_an_address_once_it_is_absolute(
     ("lines", "said"),
     [
         ("filters = log", "filters: frames are relayed unread; add mode = messages"),
+        ("on_error = pass", "on_error: there are no filters that it is about; add some"),
+        ("on_excess = throttle", "on_excess: there is no rate that it is about; add messages"),
         ("compression = off", "compression: peers agree on it end to end; add mode = messages"),
         ("allow = 10.0.0.0/8\ndeny = 10.0.0.0/8", "deny: 10.0.0.0/8 is in allow, too"),
     ],

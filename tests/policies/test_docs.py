@@ -19,7 +19,7 @@ from wsrelay.checks import make_checks
 from wsrelay.config import load
 from wsrelay.config.model import RouteConfig
 from wsrelay.interfaces import Admit, Deny
-from wsrelay.plugins import PolicyPlugin, check_policy, find_policies, make_policy
+from wsrelay.plugins import PolicyPlugin, find_policies, make_policy
 from wsrelay.testing import FakeHandshake
 
 PAGE = (PROJECT / "docs" / "policies.rst").read_text("utf-8")
@@ -114,7 +114,7 @@ def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.Monk
                 patch.delitem(sys.modules, loaded)
             patch.setitem(sys.modules, module, None)
             with pytest.raises(ValueError, match="needs more than is installed") as caught:
-                check_policy(plugins.PluginCall(name))
+                make_policy(plugins.PluginCall(name), None)
         assert str(caught.value).endswith(f"run: pip install 'wsrelay[{package}]'")
 
 

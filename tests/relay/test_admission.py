@@ -16,6 +16,7 @@ from tests.relay.support import FakeTransport
 from tests.relay.world import REQUEST, ROUTE, SWITCHING, World, answer_in, close_code
 from wsrelay.config.model import PluginCall, RouteConfig
 from wsrelay.interfaces import Admit, CannotTell, Deny, Expires, IAccessPolicy, IHandshake
+from wsrelay.relay import admission
 from wsrelay.relay.admission import Policies
 from wsrelay.relay.reconfigure import prepare
 from wsrelay.relay.transports import nobody
@@ -405,3 +406,12 @@ def test_who_is_being_decided_about_does_not_mind_a_reload_that_changes_other_th
     world.end(client)
     world.leave_all()
     world.assert_clean()
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "x_real_ip", "X-Request-ID", "Host"])
+def test_what_the_relay_writes_itself_no_policy_is_made_for(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "make_policy", lambda call, reactor: Says(headers=(name,)))
+    with pytest.raises(ValueError, match="is the relay's to write, and no policy's"):
+        admission.make_policies([PluginCall("says")], None)

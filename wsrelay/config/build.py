@@ -120,6 +120,11 @@ def build_route(block: Block, drain_close_code: int, job: Job) -> RouteConfig | 
     _refuse_repeated_headers(block, job)
     _check_networks(block, job)
     _check_mode(block, job)
+    if block.get("on_excess", "close") != "close" and not (
+        block.get("messages") or block.get("bytes")
+    ):
+        what = "there is no rate that it is about; add messages = 10/s, or bytes = 64KiB/s"
+        job.report(block.at("on_excess"), what)
     if not block.settings.keys() & set(_SERVING):
         return None
     if "static" in block.settings:
@@ -170,6 +175,8 @@ def _check_mode(block: Block, job: Job) -> None:
         return
     if block.get("filters"):
         job.report(block.at("filters"), "frames are relayed unread; add mode = messages")
+    elif block.get("on_error", "close") != "close":
+        job.report(block.at("on_error"), "there are no filters that it is about; add some")
     if block.get("compression", "client") != "client":
         what = "peers agree on it end to end; add mode = messages, or delete it"
         job.report(block.at("compression"), what)

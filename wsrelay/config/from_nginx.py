@@ -97,11 +97,9 @@ _WAITING: Final = Table(
             "[route] handshakes_per_ip = 10/s burst 20",
             remark="counts websocket handshakes; those above it are refused, none waits",
         ),
-        says(
+        never(
             "limit_rate 1m",
-            "[route] bytes = 1MiB/s",
-            "[route] on_excess = throttle",
-            remark="of what a session's client sends",
+            "what goes to clients is as fast as they are; ``bytes`` limits what they send",
         ),
         says("allow 10.0.0.0/8", "[route] allow = 10.0.0.0/8", remark="then all others may not"),
         says(

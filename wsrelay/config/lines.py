@@ -32,6 +32,7 @@ _URL = re.compile(
 _SCHEME = re.compile("^[a-z]*:?//?", re.IGNORECASE)  # also one that is written wrongly
 _URL_FORMS = "expected ws://host:port[/base], wss://host:port[/base] or unix:/path"
 _HEADER = re.compile(r"(?P<name>[^\s:]+)(?:\s*:\s*|\s+)(?P<value>.*)", re.DOTALL)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/:\[]+|\[[^/]*\])(?::([0-9]+))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _PROTECTED = {"host", "connection", "upgrade", "transfer-encoding", "content-length"}
 
@@ -234,10 +235,12 @@ def origin(text: str) -> str:
         return text
     if "," in text:
         raise ValueError(f"'{text}' is more than one origin; write one a line, indented")
-    match = re.fullmatch(r"[a-z][a-z0-9+.-]*://([^/:\[]+|\[[^/]*\])(?::([0-9]+))?", text)
+    match = _ORIGIN.fullmatch(text)
     if match is None:
+        meant = "any" if text == "*" else text.lower().rstrip("/")
+        near = f" (did you mean {meant}?)" if meant == "any" or _ORIGIN.fullmatch(meant) else ""
         raise ValueError(
-            f"'{text}' is not an origin; expected one like https://chat.example.com,"
+            f"'{text}' is not an origin{near}; expected one like https://chat.example.com,"
             " https://*.example.com, same-host or none"
         )
     host_pattern(match[1])

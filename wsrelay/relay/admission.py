@@ -35,9 +35,12 @@ _SENTENCE: Final = 200
 """Characters of a denial's body that the log may have; a longer one is a page."""
 
 RESERVED: Final = frozenset(
-    {b"host", b"connection", b"upgrade", b"content-length", b"transfer-encoding"}
+    b"host connection upgrade content-length transfer-encoding te trailer expect forwarded"
+    b" x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
+    b" x-ssl-client-s-dn x-ssl-client-verify sec-websocket-key sec-websocket-version"
+    b" sec-websocket-extensions".split()
 )
-"""Lower-case names of headers that no policy may set."""
+"""Lower-case names of headers that no policy may set: the relay writes them, or reads them."""
 
 
 @frozen(eq=False)
@@ -74,7 +77,13 @@ def make_policies(calls: Iterable[PluginCall], reactor: Any) -> Policies | None:
     :raises ValueError: one cannot be made; the text is for the operator.
     """
     policies = tuple((call.name, make_policy(call, reactor)) for call in calls)
-    return Policies(policies) if policies else None
+    if not policies:
+        return None
+    made = Policies(policies)
+    if reserved := made.headers & RESERVED:
+        name = min(reserved).decode()
+        raise ValueError(f"{name} is the relay's to write, and no policy's; choose another name")
+    return made
 
 
 @define(eq=False)
@@ -192,7 +201,7 @@ class Admission:
             self.facts.expires_at = min(before or answer.expires_at, answer.expires_at)
         headers = _encoded(answer.headers)
         for name, _ in headers:
-            if name.lower() in RESERVED:
+            if name.lower().replace(b"_", b"-") in RESERVED:
                 raise ValueError(f"{name.decode()} is the relay's to write")
         self._headers += headers
         if answer.tags:
