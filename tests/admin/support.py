@@ -31,7 +31,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HOST = "127.0.0.1:8404"
 OWN = f"http://{HOST}"
 LOGIN = {"Content-Type": "application/x-www-form-urlencoded"}
-FILTERS = ("pool", "upstream", "route", "listener", "client")
+FILTERS = ("pool", "upstream", "route", "listener", "client", "tag")
 PATH_UPSTREAM = "unix:/run/chat a/ü?#%2F.sock"
 """The worst name that there is."""
 

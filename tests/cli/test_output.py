@@ -230,11 +230,13 @@ def test_the_filters_are_the_relays(relay: Relay, capsys: Output) -> None:
         "r",
         "--client",
         "10.",
+        "--tag",
+        "user:42",
         "--limit",
         "5",
     ]
     run(capsys, "sessions", *words)
-    target = "/api/sessions?pool=a+b&upstream=x%2Fy%3A1&route=r&client=10.&limit=5"
+    target = "/api/sessions?pool=a+b&upstream=x%2Fy%3A1&route=r&client=10.&tag=user%3A42&limit=5"
     assert relay.asked == [("GET", target, None)]
 
 

@@ -128,7 +128,7 @@ class Api:
     # sessions
 
     def sessions(self, call: Call) -> Answer:
-        """``GET /api/sessions?pool=&upstream=&route=&listener=&client=&limit=``."""
+        """``GET /api/sessions?pool=&upstream=&route=&listener=&client=&tag=&limit=``."""
         wanted = read_query(call, (*FILTERS, "limit"))
         limit = read_number(wanted, "limit", LISTED, MOST_LISTED)
         wanted.pop("limit", None)

@@ -22,7 +22,7 @@ __all__ = ["FILTERS", "Live"]
 
 log = Logger()
 
-FILTERS: Final = ("pool", "upstream", "route", "listener", "client")
+FILTERS: Final = ("pool", "upstream", "route", "listener", "client", "tag")
 """What sessions may be chosen by."""
 
 PERIOD: Final = 1.0

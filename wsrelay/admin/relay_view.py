@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from wsrelay import __version__
 from wsrelay.admin.control import Refused
+from wsrelay.admin.live import FILTERS
 from wsrelay.admin.recent import RecentLog
 from wsrelay.admin.words import (
     Calendar,
@@ -40,8 +41,6 @@ from wsrelay.relay.session import Session
 
 if TYPE_CHECKING:
     from wsrelay.service import RelayService
-
-FILTERS: Final = ("pool", "upstream", "route", "listener", "client")
 
 
 @define(eq=False)
@@ -274,10 +273,14 @@ def _opened_and_refused(counts: Metrics) -> tuple[int, int]:
 
 def _matches(session: Session, wanted: Mapping[str, str]) -> bool:
     facts: Any = session.facts
-    return all(
-        facts.client.startswith(text) if name == "client" else getattr(facts, name) == text
-        for name, text in wanted.items()
-    )
+    for name, text in wanted.items():
+        if name == "client":
+            is_meant = facts.client.startswith(text)
+        else:
+            is_meant = text in facts.tags if name == "tag" else getattr(facts, name) == text
+        if not is_meant:
+            return False
+    return True
 
 
 def _shown(

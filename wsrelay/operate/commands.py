@@ -151,6 +151,7 @@ def _sessions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--upstream", metavar="UPSTREAM", help="those of an upstream")
     parser.add_argument("--route", metavar="ROUTE", help="those of a route")
     parser.add_argument("--client", metavar="ADDRESS", help="those whose address begins so")
+    parser.add_argument("--tag", metavar="TAG", help="those that policies or filters tagged so")
     parser.add_argument(
         "--limit",
         type=_read(_positive),

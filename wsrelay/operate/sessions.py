@@ -46,7 +46,7 @@ def show_sessions(options: Namespace, relay: Client, console: Console) -> int:
 
 
 def _path(options: Namespace) -> str:
-    names = ("pool", "upstream", "route", "client", "limit")
+    names = ("pool", "upstream", "route", "client", "tag", "limit")
     wanted = {name: getattr(options, name) for name in names}
     if options.id:
         if given := [name for name, value in wanted.items() if value is not None]:
