@@ -376,7 +376,8 @@ class ISession(Interface):
         """
         Send a message of the filter's own; no filter sees it.
 
-        It goes out at once, before a message that a filter is being asked about.
+        It goes out at once, before a message that a filter is being asked about; or not at
+        all, if more than 1 MiB waits already for a peer that takes nothing.
 
         :param direction: `UP` (to the upstream) or `DOWN` (to the client).
         :param payload: a str is sent as UTF-8; the bytes of a text message have to be UTF-8.

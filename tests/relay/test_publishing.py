@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from tests.relay.pumps import GroundTestCase, with_every_pump
 from tests.relay.support import BINARY, ROUTE, TEXT, data_of, frame_from
 from wsrelay.relay.published import MAX_PUBLISHED
-from wsrelay.relay.publishing import MOST, Publisher
+from wsrelay.relay.publishing import LONGEST, MOST, Publisher
 from wsrelay.relay.pump import Side
 from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS
 
@@ -54,10 +54,14 @@ class Turns:
     """A reactor whose turns pass one by one; in a `Clock` all pass that begin at once."""
 
     due: list[Callable[[], None]] = field(factory=list)
+    now: float = 0.0
 
     def callLater(self, seconds: float, action: Callable[[], None]) -> None:  # noqa: N802
         assert seconds == 0
         self.due.append(action)
+
+    def seconds(self) -> float:
+        return self.now
 
 
 def test_few_get_it_at_once() -> None:
@@ -85,6 +89,29 @@ def test_many_get_it_some_in_each_turn(count: int) -> None:
     assert result_of(done)["sent"] == count
     assert {len(each.heard) for each in sessions} <= {1}
     assert turns <= count // MOST
+
+
+def test_a_turn_in_which_much_is_compressed_ends_early() -> None:
+    reactor = Turns()
+    heard: list[Listener] = []
+
+    class Slow(Listener):
+        def publish(self, side: Side, payload: bytes, is_binary: bool) -> str:
+            heard.append(self)
+            reactor.now += LONGEST * 0.4
+            return "sent"
+
+    sessions: list[Any] = [Slow() for _ in range(10)]
+    publisher = Publisher(reactor)
+    done = publisher.publish(sessions, CLIENT, b"x", False)
+    after = publisher.publish(sessions[:1], CLIENT, b"y", False)
+    for count in (3, 6, 9, 10):
+        assert len(heard) == count
+        reactor.due.pop()()
+    assert result_of(done) == {"sent": 10}
+    assert result_of(after) == {"sent": 1}
+    assert heard == [*sessions, sessions[0]]
+    assert reactor.due == []
 
 
 def test_those_that_come_meanwhile_do_not_get_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ MOST: Final = 200
 """Sessions that are sent to in one turn of the reactor; each costs about ten microseconds, and
 up to sixty for the longest message that can be published."""
 
+LONGEST: Final = 0.01
+"""Seconds after which a turn is over anyway: each session with ``mode = messages`` compresses for
+itself, which can take milliseconds."""
+
 
 @define(eq=False)
 class _Round:
@@ -32,12 +36,16 @@ class _Round:
     results: Counter[str] = field(factory=Counter, init=False)
     done: Deferred[Counter[str]] = field(factory=Deferred, init=False)
 
-    def step(self) -> bool:
+    def step(self, seconds: Callable[[], float]) -> bool:
         """Send to the next sessions; return whether these were the last."""
-        turn = list(islice(self.sessions, MOST))
-        for session in turn:
+        until = seconds() + LONGEST
+        told = 0
+        for session in islice(self.sessions, MOST):
             self.results[session.publish(self.side, self.payload, self.is_binary)] += 1
-        return len(turn) < MOST
+            told += 1
+            if seconds() >= until:
+                return False
+        return told < MOST
 
 
 @define(eq=False)
@@ -66,7 +74,7 @@ class Publisher:
         now = self._rounds[0]
         result: Any = now.results
         try:
-            is_over = now.step()
+            is_over = now.step(self.reactor.seconds)
         except Exception:
             is_over, result = True, Failure()
         if is_over:
