@@ -415,3 +415,16 @@ def test_what_the_relay_writes_itself_no_policy_is_made_for(
     monkeypatch.setattr(admission, "make_policy", lambda call, reactor: Says(headers=(name,)))
     with pytest.raises(ValueError, match="is the relay's to write, and no policy's"):
         admission.make_policies([PluginCall("says")], None)
+
+
+def test_a_client_whose_way_on_fails_is_not_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: Deferred[Any] = Deferred()
+    world = world_with(Says(answer))
+    client = world.ask()
+    monkeypatch.setattr(world.relay, "pools", None)
+    answer.callback(None)
+    world.settle()
+    assert client.aborted
+    world.leave_all()
+    assert not world.relay.admissions
+    assert not world.relay.connections

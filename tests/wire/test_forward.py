@@ -461,3 +461,21 @@ def test_the_relay_s_own_answer_to_head_has_no_body() -> None:
 
 def test_a_status_without_a_standard_phrase_has_none() -> None:
     assert own_answer(499, "x").startswith(b"HTTP/1.1 499 \r\n")
+
+
+@pytest.mark.parametrize("claimed", [b"X-User", b"x_user", b"X_USER"])
+@pytest.mark.parametrize("name", ["X-User", "X_User"])
+def test_what_a_header_is_set_to_is_all_that_goes_upstream(name: str, claimed: bytes) -> None:
+    """Many applications cannot tell an underscore from a hyphen."""
+    request = parse_request(b"GET / HTTP/1.1\r\nHost: a\r\n" + claimed + b": root\r\n\r\n")
+    head = upstream_head(
+        request,
+        target=b"/",
+        host=b"a",
+        forwarded=Forwarded(None, b"http", None, None, None, trusted=False),
+        request_id=b"1",
+        set_header=((name, "ada"),),
+        upgrades=False,
+    )
+    assert b"root" not in head
+    assert f"{name}: ada".encode() in head

@@ -75,7 +75,7 @@ class HttpAuth:
 
     def admit(self, request: IHandshake) -> Admit | Deferred[Admit | Deny | None]:
         """Return what is known of the client, or ask about it."""
-        fields = fields_about(request, self.headers)
+        fields = fields_about(request)
         key = self._digest.of(self._parts(request, fields))
         if (known := self._known.get(key, self._reactor.seconds())) is not None:
             return known

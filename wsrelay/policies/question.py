@@ -57,17 +57,15 @@ _DROPPED: Final = frozenset(
 _DIRECTIVE: Final = re.compile(r"(no-store|no-cache)|(?:s-maxage|max-age)=\"?([0-9]{1,9})\"?")
 
 
-def fields_about(request: IHandshake, unclaimed: Iterable[str] = ()) -> list[tuple[bytes, bytes]]:
+def fields_about(request: IHandshake) -> list[tuple[bytes, bytes]]:
     """
     Return the header fields of the question: the client's, and what is known of it.
 
     What belongs to the connection, to the websocket's handshake or to a body is left out, and
     so is what the client says of its own address.
-
-    :param unclaimed: names of more fields that a client cannot say.
     """
     listed = {name.encode("latin-1") for name in request.headers.tokens("connection")}
-    dropped = _DROPPED | listed | {name.lower().replace("_", "-").encode() for name in unclaimed}
+    dropped = _DROPPED | listed
     fields = [
         (name, value)
         for name, value in request.headers

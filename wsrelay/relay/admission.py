@@ -158,7 +158,11 @@ class Admission:
                 return
         self._end()
         self.facts.phases["policies"] = self.relay.reactor.seconds() - self._began_at
-        self.admitted(tuple(self._headers))
+        try:
+            self.admitted(tuple(self._headers))
+        except Exception:
+            log.failure("session {id}: could not go on once it was admitted", id=self.client.id)
+            self.client.abort()
 
     def _await(self, answer: Deferred[Any]) -> None:
         self._answer = answer

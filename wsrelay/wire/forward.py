@@ -134,7 +134,7 @@ def upstream_head(
     if set_header or remove_header:
         overruled = {name.lower().encode() for name, _ in set_header}
         overruled.update(name.lower().encode() for name in remove_header)
-        dropped |= overruled
+        dropped |= overruled | {name.replace(b"_", b"-") for name in overruled}
         own = {name: value for name, value in own.items() if name not in overruled}
         added = [(name, value) for name, value in added if name.lower() not in overruled]
         added += [(name.encode(), value.encode()) for name, value in set_header]
