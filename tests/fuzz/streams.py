@@ -6,17 +6,8 @@ from typing import Final
 
 from tests.wire.samples import Case
 from tests.wire.test_native_frames import NativeScanner, assert_agreement, drained, lib
-from wsrelay.wire.frames import (
-    ANY_BITS,
-    BOUNDARY,
-    CLOSE,
-    DEFLATE_BITS,
-    Control,
-    Event,
-    Limits,
-    Scanner,
-    Violation,
-)
+from wsrelay.wire.faults import Limits, Violation
+from wsrelay.wire.frames import ANY_BITS, BOUNDARY, CLOSE, DEFLATE_BITS, Control, Event, Scanner
 from wsrelay.wire.paced_frames import PacedScanner
 from wsrelay.wire.paces import Pace
 

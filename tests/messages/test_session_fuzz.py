@@ -16,7 +16,8 @@ from wsrelay.config.model import RouteConfig
 from wsrelay.interfaces import DROP, Close
 from wsrelay.messages.compression import UNCOMPRESSED
 from wsrelay.relay.pump import Side
-from wsrelay.wire.frames import Limits, Scanner
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import Scanner
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ANSWERS = st.lists(

@@ -24,7 +24,7 @@ from tests.relay.support import (
 )
 from wsrelay.config.model import RouteConfig
 from wsrelay.relay.pump import PumpOptions, Side
-from wsrelay.wire.frames import Limits, Violation
+from wsrelay.wire.faults import Limits, Violation
 
 try:
     from tests.relay.sockets import NativeGround

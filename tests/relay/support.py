@@ -25,7 +25,8 @@ from wsrelay.relay.pump import Pump, PumpFactory, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.session import Session
 from wsrelay.relay.transports import Connection
-from wsrelay.wire.frames import CLOSE, PING, PONG, Limits, Scanner, encode_frame
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import CLOSE, PING, PONG, Scanner, encode_frame
 
 __all__ = [
     "BINARY",

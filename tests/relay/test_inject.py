@@ -34,7 +34,8 @@ from tests.relay.support import (
 )
 from wsrelay.relay.published import MAX_PUBLISHED
 from wsrelay.relay.pump import PumpOptions, Side
-from wsrelay.wire.frames import CONTINUATION, DEFLATE_BITS, Scanner, Violation, encode_frame
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import CONTINUATION, DEFLATE_BITS, Scanner, encode_frame
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 OURS = encode_frame(TEXT, b"ours")

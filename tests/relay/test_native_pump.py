@@ -33,7 +33,8 @@ from tests.support import require
 from wsrelay.relay.pump import PumpOptions, Side, Totals
 from wsrelay.relay.python_leg import MAX_WAITING
 from wsrelay.relay.python_pump import PythonPump
-from wsrelay.wire.frames import MAX_CONTROLS, Limits, Violation
+from wsrelay.wire.faults import Limits, Violation
+from wsrelay.wire.frames import MAX_CONTROLS
 
 with contextlib.suppress(ImportError):  # the first test says so
     from wsrelay.relay._native import ffi

@@ -40,7 +40,7 @@ from tests.relay.support import (
 )
 from wsrelay.config.model import Rate
 from wsrelay.relay.pump import PumpOptions, Side
-from wsrelay.wire.frames import Limits, Violation
+from wsrelay.wire.faults import Limits, Violation
 from wsrelay.wire.paces import Pace
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM

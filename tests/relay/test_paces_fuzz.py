@@ -22,7 +22,7 @@ from tests.relay.support import (
     settle,
 )
 from wsrelay.relay.pump import PumpOptions, Side
-from wsrelay.wire.frames import Limits
+from wsrelay.wire.faults import Limits
 from wsrelay.wire.paces import Pace
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM

@@ -15,7 +15,8 @@ from tests.relay.support import (
 )
 from wsrelay.relay.pump import Side
 from wsrelay.relay.python_leg import MAX_WAITING, WATCH
-from wsrelay.wire.frames import MAX_CONTROLS, Violation, encode_frame
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import MAX_CONTROLS, encode_frame
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 

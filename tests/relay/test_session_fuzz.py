@@ -25,7 +25,8 @@ from tests.relay.support import (
 )
 from wsrelay.config.model import RouteConfig
 from wsrelay.relay.pump import Side
-from wsrelay.wire.frames import CONTINUATION, Control, Limits, Scanner
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import CONTINUATION, Control, Scanner
 
 # How long an example takes says nothing but how busy the machine is.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -33,7 +33,8 @@ from tests.relay.support import (
 from wsrelay.relay import native_tls
 from wsrelay.relay.pump import PumpOptions, Side
 from wsrelay.relay.python_leg import MAX_WAITING
-from wsrelay.wire.frames import MAX_CONTROLS, Limits
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import MAX_CONTROLS
 
 with contextlib.suppress(ImportError):  # test_native_pump.py says so
     from wsrelay.relay._native import ffi, lib

@@ -8,16 +8,8 @@ from itertools import pairwise
 from attrs import evolve, frozen
 from hypothesis import strategies as st
 
-from wsrelay.wire.frames import (
-    ANY_BITS,
-    CLOSE,
-    DEFLATE_BITS,
-    PING,
-    PONG,
-    Limits,
-    Scanner,
-    encode_frame,
-)
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import ANY_BITS, CLOSE, DEFLATE_BITS, PING, PONG, Scanner, encode_frame
 from wsrelay.wire.paces import Pace
 
 TEXT, BINARY, MORE = 1, 2, 0

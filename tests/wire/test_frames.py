@@ -21,6 +21,7 @@ from tests.wire.samples import (
     honest_cases,
     up,
 )
+from wsrelay.wire.faults import Limits, Violation
 from wsrelay.wire.frames import (
     ANY_BITS,
     BOUNDARY,
@@ -30,9 +31,7 @@ from wsrelay.wire.frames import (
     PING,
     PONG,
     Control,
-    Limits,
     Scanner,
-    Violation,
     encode_frame,
     xor,
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import require
 from tests.wire.samples import TEXT, Case, cases, down, honest_cases, paced_cases, up
+from wsrelay.wire.faults import Fault, Limits
 from wsrelay.wire.frames import (
     BOUNDARY,
     CLOSE,
@@ -20,8 +21,6 @@ from wsrelay.wire.frames import (
     PONG,
     Control,
     Event,
-    Fault,
-    Limits,
 )
 from wsrelay.wire.paced_frames import PacedScanner, scanner_of
 from wsrelay.wire.paces import Pace

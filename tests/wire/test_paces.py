@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.wire.samples import TEXT, Case, honest_cases, paced_cases, paces, up
-from wsrelay.wire.frames import PING, Event, Limits, Scanner, Violation
+from wsrelay.wire.faults import Limits, Violation
+from wsrelay.wire.frames import PING, Event, Scanner
 from wsrelay.wire.paced_frames import PacedScanner, scanner_of
 from wsrelay.wire.paces import Bucket, Pace
 

@@ -13,17 +13,8 @@ from typing_extensions import override
 from wsrelay.health.base import Check, Done, Target
 from wsrelay.relay.reasons import in_words
 from wsrelay.wire.close import NORMAL
-from wsrelay.wire.frames import (
-    CLOSE,
-    PING,
-    PONG,
-    Control,
-    Event,
-    Limits,
-    Scanner,
-    Violation,
-    encode_frame,
-)
+from wsrelay.wire.faults import Limits, Violation
+from wsrelay.wire.frames import CLOSE, PING, PONG, Control, Event, Scanner, encode_frame
 from wsrelay.wire.response import BadResponse, Response, check_switching
 
 MAX_PONGS: Final = 16

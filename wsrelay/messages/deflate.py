@@ -11,7 +11,7 @@ from typing_extensions import override
 from wsrelay.messages.fault import Broken
 from wsrelay.wire.close import INVALID_PAYLOAD
 from wsrelay.wire.deflate import Deflate
-from wsrelay.wire.frames import Fault, Violation, violation_of
+from wsrelay.wire.faults import Fault, Violation, violation_of
 
 MEMORY_LEVEL: Final = 5
 """zlib's: with a window of 12 bits, a compressor takes 38 KiB instead of 268."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsrelay.wire.frames import Violation
+from wsrelay.wire.faults import Violation
 
 
 class Broken(Exception):  # noqa: N818  what the message is

@@ -19,7 +19,8 @@ from wsrelay.relay.published import MAX_PUBLISHED
 from wsrelay.relay.pump import Side
 from wsrelay.relay.python_leg import MAX_WAITING, PythonLeg, cancel
 from wsrelay.relay.transports import unsent
-from wsrelay.wire.frames import Boundary, Control, Event, Violation
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import Boundary, Control, Event
 
 DIRECTION: Final = {Side.CLIENT: UP, Side.UPSTREAM: DOWN}
 """Where the messages of a leg go, as filters call it."""

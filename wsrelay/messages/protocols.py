@@ -26,7 +26,8 @@ from wsrelay.messages.fault import Broken
 from wsrelay.messages.outgoing import masked
 from wsrelay.relay.legs import ClientLeg, UpstreamLeg
 from wsrelay.relay.pump import Side
-from wsrelay.wire.frames import Violation, frame_head
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import frame_head
 
 _HEADERS: Final = tuple(
     FrameHeader(first & 0x0F, bool(first & 0x80), (first & 0x70) >> 4, 0, "")

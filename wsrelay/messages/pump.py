@@ -17,7 +17,8 @@ from wsrelay.messages.protocols import ClientMessages, UpstreamMessages
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, PumpOwner, Side
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.wire.deflate import Deflate
-from wsrelay.wire.frames import DEFLATE_BITS, Limits
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import DEFLATE_BITS
 from wsrelay.wire.paced_frames import scanner_of
 
 

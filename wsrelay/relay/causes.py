@@ -8,7 +8,7 @@ from attrs import frozen
 
 from wsrelay.relay.pump import Side
 from wsrelay.wire import close
-from wsrelay.wire.frames import Violation
+from wsrelay.wire.faults import Violation
 
 LOST_CODE: Final = {Side.CLIENT: close.GOING_AWAY, Side.UPSTREAM: close.INTERNAL_ERROR}
 """What the other side is told when this one vanished or broke the protocol."""

@@ -22,7 +22,8 @@ from typing_extensions import override
 
 from wsrelay.relay.pump import Side
 from wsrelay.wire.close import INVALID_PAYLOAD, PROTOCOL_ERROR, is_valid_code
-from wsrelay.wire.frames import CLOSE, PING, PONG, Violation, encode_frame, xor
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import CLOSE, PING, PONG, encode_frame, xor
 
 _HEADERS: Final = {opcode: FrameHeader(opcode, True, 0, 0, "") for opcode in (CLOSE, PING, PONG)}
 """What Autobahn looks up of a control frame whose payload is complete: the opcode."""

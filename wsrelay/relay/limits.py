@@ -6,7 +6,8 @@ from functools import lru_cache
 
 from wsrelay.config.model import Rate, RouteConfig
 from wsrelay.relay.pump import PumpOptions
-from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS, Limits
+from wsrelay.wire.faults import Limits
+from wsrelay.wire.frames import ANY_BITS, DEFLATE_BITS
 from wsrelay.wire.paces import Pace
 
 

@@ -28,7 +28,7 @@ from wsrelay.relay.published import frame_of
 from wsrelay.relay.pump import Pump, PumpOptions, PumpOwner, Side, Totals
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.relay.transports import TCPTransport, discard
-from wsrelay.wire.frames import Fault, Limits
+from wsrelay.wire.faults import Fault, Limits
 from wsrelay.wire.paces import Pace
 
 PATIENCE: Final = 0.004

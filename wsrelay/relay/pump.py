@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime, ITransport
 
-from wsrelay.wire.frames import Limits, Violation
+from wsrelay.wire.faults import Limits, Violation
 
 
 class Side(Enum):

@@ -11,7 +11,8 @@ from zope.interface import implementer
 from wsrelay.relay.published import MAX_PUBLISHED
 from wsrelay.relay.pump import PumpOwner, Side
 from wsrelay.relay.transports import end_gently, is_reset, unsent
-from wsrelay.wire.frames import Boundary, Control, Event, MessageEnd, Scanner, Violation
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import Boundary, Control, Event, MessageEnd, Scanner
 
 if TYPE_CHECKING:
     from wsrelay.relay.slowness import Slowness

@@ -32,7 +32,8 @@ from wsrelay.relay.legs import ClientLeg, UpstreamLeg
 from wsrelay.relay.lifetime import Lifetime
 from wsrelay.relay.pump import Pump, PumpFactory, PumpOptions, Side
 from wsrelay.wire import close
-from wsrelay.wire.frames import ANY_BITS, Violation
+from wsrelay.wire.faults import Violation
+from wsrelay.wire.frames import ANY_BITS
 
 log = Logger()
 

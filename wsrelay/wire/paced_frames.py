@@ -5,7 +5,8 @@ from __future__ import annotations
 from attrs import define, field
 from typing_extensions import override
 
-from wsrelay.wire.frames import Event, Fault, Limits, Scanner
+from wsrelay.wire.faults import Fault, Limits
+from wsrelay.wire.frames import Event, Scanner
 from wsrelay.wire.paces import Bucket
 
 

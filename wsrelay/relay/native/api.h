@@ -5,7 +5,7 @@
  * side is 0 for the client, 1 for the upstream.
  */
 
-/* Rules that a frame can break; wsrelay.wire.frames.Fault has the same, with the texts. */
+/* Rules that a frame can break; wsrelay.wire.faults.Fault has the same, with the texts. */
 enum ws_fault {
     WS_RESERVED_OPCODE,
     WS_CONTROL_BITS,
