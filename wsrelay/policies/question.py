@@ -7,22 +7,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from wsrelay.interfaces import IHandshake
+from wsrelay.wire.forward import HOP_BY_HOP
 
 __all__ = ["fields_about", "lifetime"]
 
-_DROPPED: Final = frozenset(
+_DROPPED: Final = HOP_BY_HOP | frozenset(
     {
-        # for one hop only, RFC 9110 section 7.6.1
-        b"connection",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
         # of a body that is not sent, and of an answer whose body nobody reads
         b"accept-encoding",
         b"content-encoding",

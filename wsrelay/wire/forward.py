@@ -19,6 +19,7 @@ from wsrelay.wire.request import Request
 from wsrelay.wire.response import Response
 
 __all__ = [
+    "HOP_BY_HOP",
     "Forwarded",
     "answer_head",
     "interim_head",
@@ -28,7 +29,7 @@ __all__ = [
     "upstream_head",
 ]
 
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {
         b"connection",
         b"http2-settings",
@@ -42,6 +43,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+"""Lower-case names of fields that are for one hop only (RFC 9110 section 7.6.1)."""
 _SET_BY_RELAY = frozenset(
     {
         b"x-forwarded-for",
@@ -307,7 +309,7 @@ def _dropped(headers: Headers, more: frozenset[bytes]) -> frozenset[bytes]:
 def _with_listed(listed: tuple[str, ...], more: frozenset[bytes]) -> frozenset[bytes]:
     # Sec-WebSocket-* are end to end here: a peer that lists one must not break the handshake.
     hops = [name.encode("latin-1") for name in listed if not name.startswith("sec-websocket-")]
-    return _HOP_BY_HOP.union(hops, more)
+    return HOP_BY_HOP.union(hops, more)
 
 
 def _fields(headers: Headers, own: dict[bytes, bytes], dropped: frozenset[bytes]) -> list[bytes]:
