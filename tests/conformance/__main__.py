@@ -27,15 +27,12 @@ CASES = ",".join(
     (
         *(f"{part}.*" for part in (1, 2, 3, 4, 5, 6, 7, 10)),
         *(f"9.{part}.1" for part in range(1, 9)),
-        *(
-            f"{chapter}.{part}.{case}"
-            for chapter in (12, 13)
-            for part in range(1, 8)
-            for case in (1, 2)
-        ),
+        *(f"12.{part}.{case}" for part in range(1, 6) for case in (1, 2)),
+        *(f"13.{part}.{case}" for part in range(1, 8) for case in (1, 2)),
     )
 )
-"""Of chapters 9, 12 and 13, which try sizes and compression in 270 ways, the first ones."""
+"""Of chapters 9, 12 and 13, which try sizes and compression in 270 ways, the first ones.  The
+suite hangs at a case that it does not know."""
 
 
 def relay_ini(way: str, upstream: str) -> str:
