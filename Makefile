@@ -9,6 +9,8 @@ STAMP = $(VENV)/.wsrelay
 TOOLS = $(VENV)/.wsrelay-tools
 SEARCH = $(VENV)/.wsrelay-fuzz
 PYTEST_ARGS ?=
+# Processes that the tests are spread over, file by file.
+WORKERS ?= 2
 CHECK_C = -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
 	-Wno-sign-conversion -Werror -fsyntax-only
 BENCH_ARGS ?=
@@ -31,7 +33,7 @@ run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # The native pump's tests with its C code under AddressSanitizer and UBSan, which end the
 # process at the first fault.  Everything is copied, so that the extension in use stays.
