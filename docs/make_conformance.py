@@ -56,6 +56,10 @@ A bad frame behind a good one (chapters 3 and 4)
     frame decides whether the answer to the good one is on its way already.  These cases differ from
     run to run, without a relay, too.
 
+What fails without a relay, too
+    The echo peer's answers to messages of 65,536 fragments (9.3.1 and 9.4.1), and to a fragment
+    behind a close frame (7.1.5).
+
 More that pass with ``messages``
     There it is Autobahn that reads what the suite sends, and it is stricter than ``websockets`` in
     UTF-8 and in what follows a close frame; and a message of many fragments arrives in one.

@@ -34,6 +34,18 @@ def test_the_page_of_commands_is_the_parser_of_the_command_line() -> None:
     assert (PROJECT / "docs" / "commands.rst").read_text("utf-8") == made
 
 
+def test_the_page_of_conformance_is_what_the_suite_said() -> None:
+    """Make it again with: make conformance PYTHON2=python2.7."""
+    made = runpy.run_path(str(PROJECT / "docs" / "make_conformance.py"))["page"]()
+    assert (PROJECT / "docs" / "conformance.rst").read_text("utf-8") == made
+    found = json.loads((PROJECT / "docs" / "conformance.json").read_text("utf-8"))
+    for part in ("servers", "clients"):
+        failed = {case for case, verdict in found[part]["direct"].items() if verdict[0] == "FAILED"}
+        for way, verdicts in found[part].items():
+            worse = {case for case, verdict in verdicts.items() if verdict[0] == "FAILED"}
+            assert worse <= failed, (part, way)
+
+
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit):
         main([*words, "--help"])
