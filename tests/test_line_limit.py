@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from wsrelay.line_limit import CAUSES, MOST, WHO, LineLimit, Missed
-from wsrelay.log import Logger, limit_lines, limit_no_more
+from wsrelay.log import EveryLine, Logger, limit_lines, limit_no_more
 
 log = Logger()
 
@@ -211,3 +211,12 @@ def test_a_service_that_stops_leaves_the_limit_of_another_that_has_begun() -> No
         assert Logger.limit is second
         limit_no_more(second)
     assert texts(events)[10:] == ["… and 2 more like it in 0.0 s: something"]
+
+
+def test_what_an_operator_orders_is_told_however_often(clock: Clock) -> None:
+    limit_lines(clock)
+    orders = EveryLine()
+    with capturedLogs() as events:
+        for _ in range(25):
+            orders.info("admin: {client} did it", client="127.0.0.1:5")
+    assert len(events) == 25

@@ -47,6 +47,14 @@ class Logger(TwistedLogger):
         return missed is None
 
 
+class EveryLine(Logger):
+    """A `Logger` that leaves no line out: for what an operator did, and nobody else can."""
+
+    @override
+    def _may(self, level: NamedConstant, format: str | None, facts: Mapping[str, Any]) -> bool:
+        return True
+
+
 def limit_lines(reactor: Any) -> LineLimit:
     """Limit the lines of each cause from now on; see `Logger` and `limit_no_more`."""
     if Logger.limit is not None:

@@ -285,7 +285,14 @@ def test_handshakes_are_counted_by_their_status_and_refusals_by_their_reason(
         if name == "wsrelay_handshake_seconds_count"
     }
     # Those that an upstream was asked for, and of them those that had an answer.
-    assert counted == {"request": 9, "queue": 0, "connect": 7, "answer": 7, "total": 9}
+    assert counted == {
+        "request": 9,
+        "policies": 0,
+        "queue": 0,
+        "connect": 7,
+        "answer": 7,
+        "total": 9,
+    }
 
 
 def test_ends_are_counted_by_code_and_by_who_ended_it(stage: Stage, admin: Admin) -> None:

@@ -30,11 +30,12 @@ from wsrelay.admin.messages import (
     split_path,
 )
 from wsrelay.admin.routing import Entry, RouteTable
-from wsrelay.log import Logger
+from wsrelay.log import EveryLine, Logger
 
 __all__ = ["AdminSite", "make_admin_site"]
 
 log = Logger()
+_orders = EveryLine()
 
 PATIENCE: Final = 60.0
 """Seconds for a whole request, from the end of the one before; and for its answer to be read."""
@@ -234,7 +235,7 @@ def _name_of(address: IAddress) -> str:
 def _log_order(call: Call, answer: Answer) -> None:
     """Log who ordered what; not who looks, and not who was not let in."""
     if call.method not in ("GET", "HEAD") and answer.status not in (401, 403, 404, 405):
-        log.info(
+        _orders.info(
             "admin: {client} {method} /{path}: {status}",
             client=call.client,
             method=call.method,
