@@ -28,6 +28,9 @@ from bench.processes import BenchError, Tool, resident_bytes
 from bench.proxies import Command, proxy_named
 from bench.scenarios import MIB, Scenario
 
+PATIENCE: Final = 10.0
+"""Seconds that a report of the relay's reactor is waited for."""
+
 LOADS: Final = (
     ("nothing to do", None),
     ("64 B echo, 1,000 connections", Scenario("", "", "closed-loop", "round trip", 1000)),
@@ -100,7 +103,7 @@ def _lags(bench: Workbench, seconds: float) -> None:
                 time.sleep(seconds / 2)
                 skipped = len(_reports(running))
                 time.sleep(seconds)
-                reports = _reports(running)[skipped:]
+                reports = _later_reports(running, skipped)
             lags = sorted(lag for report in reports for lag in report)
             middle, late = lags[len(lags) // 2], lags[len(lags) * 99 // 100]
             print(f"{title:<36} {middle:>8.2f} {late:>8.2f}  {lags[-1]:>8.2f}", flush=True)
@@ -109,6 +112,21 @@ def _lags(bench: Workbench, seconds: float) -> None:
 def _ticking(setup: Setup) -> Command:
     path = setup.write("relay.ini", WSRELAY, data_path="native")
     return [sys.executable, "-P", "-m", "bench.ticking_relay", path]
+
+
+def _later_reports(running: Running, skipped: int) -> list[list[float]]:
+    """
+    Return the reports behind the first *skipped*, at least one.
+
+    :raises BenchError: there is none, although they come twice a second.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if reports := _reports(running)[skipped:]:
+            return reports
+        running.child.check()
+        time.sleep(0.05)
+    raise BenchError(f"the relay's reactor did not get to a report within {PATIENCE:.0f} s")
 
 
 def _reports(running: Running) -> list[list[float]]:
