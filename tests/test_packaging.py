@@ -89,6 +89,7 @@ def test_without_a_compiler_the_python_pump_is_used(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "/nowhere/cc")
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may lead to a tree with the pump
     clean = tmp_path / "sources"  # what was built there before would be found
     shutil.copytree(sources, clean, ignore=shutil.ignore_patterns("build", "*.so"))
     python = install(tmp_path / "env", clean)
