@@ -107,7 +107,8 @@ def test_make_test_runs_the_tests() -> None:
     planned = subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
     )
-    assert planned.stdout.splitlines()[-1].strip() == ".venv/bin/python -m pytest"
+    last = planned.stdout.splitlines()[-1].strip()
+    assert last == ".venv/bin/python -m pytest --numprocesses 2 --dist loadfile"
 
 
 def test_check_says_ok_for_the_two_line_relay_ini(tmp_path: Path) -> None:
