@@ -268,9 +268,13 @@ class Admit:
     expires_at: float | None = field(default=None, kw_only=True)
 
 
-def Expires(at: float) -> Admit:  # noqa: N802  it stands beside Admit and Deny
-    """Return what a policy answers to let a client in until *at*, seconds since the epoch."""
-    return Admit(expires_at=at)
+class Expires(Admit):
+    """What a policy answers to let a client in until *at*, in seconds since the epoch."""
+
+    __slots__ = ()
+
+    def __init__(self, at: float) -> None:
+        super().__init__(expires_at=at)
 
 
 class CannotTell(Exception):  # noqa: N818  it stands beside Admit and Deny
@@ -296,7 +300,7 @@ class IAccessPolicy(Interface):
         """
         Decide about one request.
 
-        :returns: None to let it in, or an `Admit` (`Expires` makes one) or `Deny`, or a
+        :returns: None to let it in, or an `Admit` (`Expires` is one) or a `Deny`, or a
             Deferred of these, which is cancelled when the client leaves or the route's
             ``policy_timeout`` is over; then the client gets 504.
         :raises Exception: anything raised, and anything else returned, is logged and this
