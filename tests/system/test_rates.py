@@ -66,7 +66,8 @@ def relay(
             route("throttle", "messages = 40/s burst 20", "on_excess = throttle"),
             route("bytes", "bytes = 1MiB/s burst 256KiB", "on_excess = throttle"),
             route("never", "messages = 1/m", "on_excess = throttle"),
-            route("slow", "slow_consumer = 500ms", "max_message_size = off"),
+            # Much longer than `pour` takes to see that nothing is taken any more.
+            route("slow", "slow_consumer = 3s", "max_message_size = off"),
             route("steady", "slow_consumer = 2s", "max_message_size = off"),
             route("old", "max_session_age = 200ms"),
             f"[pool:main]\nmax_fails = 0\nupstreams = {upstream.url}",
