@@ -56,7 +56,7 @@ def make_checks() -> Checks:
 
 
 def _check_policy(call: PluginCall) -> None:
-    make_policies([call], None)
+    make_policies((call,), None)
 
 
 def _check_endpoint(description: str) -> None:

@@ -21,6 +21,9 @@ from wsrelay.relay.admission import Policies
 from wsrelay.relay.reconfigure import prepare
 from wsrelay.relay.transports import nobody
 
+CALLS = (PluginCall("says"),)
+"""What relay.ini would say of the policies here."""
+
 GET = b"GET /page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
 
 
@@ -47,7 +50,7 @@ class Says:
 def world_with(*policies: Says, route: RouteConfig = ROUTE) -> World:
     world = World(evolve(route, policy_timeout=3.0))
     named = tuple((f"policy-{number}", each) for number, each in enumerate(policies))
-    world.relay.policies["chat"] = Policies(named)
+    world.relay.policies["chat"] = Policies(named, CALLS)
     return world
 
 
@@ -398,7 +401,7 @@ def test_who_is_being_decided_about_does_not_mind_a_reload_that_changes_other_th
     answer: Deferred[Any] = Deferred()
     world = world_with(Says(answer))
     client = world.ask()
-    routes = (evolve(ROUTE, idle_timeout=60.0),)
+    routes = (evolve(ROUTE, idle_timeout=60.0, policies=CALLS),)
     prepare(world.relay, evolve(world.relay.config, routes=routes)).apply()
     answer.callback(None)
     world.send(world.accept(), SWITCHING)
@@ -414,7 +417,7 @@ def test_what_the_relay_writes_itself_no_policy_is_made_for(
 ) -> None:
     monkeypatch.setattr(admission, "make_policy", lambda call, reactor: Says(headers=(name,)))
     with pytest.raises(ValueError, match="is the relay's to write, and no policy's"):
-        admission.make_policies([PluginCall("says")], None)
+        admission.make_policies(CALLS, None)
 
 
 def test_a_client_whose_way_on_fails_is_not_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

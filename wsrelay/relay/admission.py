@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from wsrelay.config.model import PluginCall, RouteConfig
+from wsrelay.config.model import PluginCall, RelayConfig, RouteConfig
 from wsrelay.interfaces import Admit, CannotTell, Deny, IAccessPolicy
 from wsrelay.log import Logger
 from wsrelay.plugins import make_policy
@@ -48,6 +48,8 @@ class Policies:
     """The policies of one route, by the names that relay.ini calls them."""
 
     policies: tuple[tuple[str, IAccessPolicy], ...]
+    calls: tuple[PluginCall, ...] = ()
+    """What they were made of."""
     headers: frozenset[bytes] = field(init=False)
     """
     Lower-case names of what they say upstream, and clients may not.
@@ -70,16 +72,32 @@ class Policies:
                 log.failure("policy {name} could not be stopped", name=name)
 
 
-def make_policies(calls: Iterable[PluginCall], reactor: Any) -> Policies | None:
+def make_all_policies(
+    config: RelayConfig, reactor: Any, known: Mapping[str, Policies] | None = None
+) -> dict[str, Policies]:
     """
-    Make the policies that a route names; None: it names none.
+    Make the policies of all routes that have any, by the routes' names.
+
+    :param known: those there are; a route whose ``policies`` are as they were keeps its own.
+    :raises ValueError: as `make_policies`.
+    """
+    made = {}
+    for route in config.routes:
+        if route.policies:
+            old = (known or {}).get(route.name)
+            if old is None or old.calls != route.policies:
+                old = make_policies(route.policies, reactor)
+            made[route.name] = old
+    return made
+
+
+def make_policies(calls: tuple[PluginCall, ...], reactor: Any) -> Policies:
+    """
+    Make the policies that a route names.
 
     :raises ValueError: one cannot be made; the text is for the operator.
     """
-    policies = tuple((call.name, make_policy(call, reactor)) for call in calls)
-    if not policies:
-        return None
-    made = Policies(policies)
+    made = Policies(tuple((call.name, make_policy(call, reactor)) for call in calls), calls)
     if reserved := made.headers & RESERVED:
         name = min(reserved).decode()
         raise ValueError(f"{name} is the relay's to write, and no policy's; choose another name")

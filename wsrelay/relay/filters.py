@@ -52,8 +52,8 @@ def make_filters(
     for route in config.routes:
         if route.filters:
             old = (known or {}).get(route.name)
-            is_same = old is not None and old.calls == route.filters
-            if old is None or not is_same or old.files != _files(route.filters):
+            new = route.filters
+            if old is None or (old.calls, old.files) != (new, _files(new)):
                 old = _make(route.filters, reactor)
             made[route.name] = old
     return made

@@ -18,7 +18,7 @@ from wsrelay.plugins import make_balancer
 from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import MemberChanges, Pool
 from wsrelay.pools.upstream import Upstream
-from wsrelay.relay.admission import Policies, make_policies
+from wsrelay.relay.admission import Policies, make_all_policies
 from wsrelay.relay.dialer import Dialer
 from wsrelay.relay.filters import Filters, make_filters
 from wsrelay.relay.relay import Relay, routes_for
@@ -157,8 +157,9 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
 
     :raises ValueError: a plugin or a TLS file cannot be used; nothing has changed.
     """
+    policies = make_all_policies(config, relay.reactor, relay.policies)
     filters = make_filters(config, relay.reactor, relay.filters)
-    prepared = Prepared(relay, config, [], [], _policies(relay, config), filters)
+    prepared = Prepared(relay, config, [], [], policies, filters)
     for each in config.pools:
         pool = relay.pools.get(each.name)
         if pool is None:
@@ -167,19 +168,6 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
         else:
             prepared.kept.append(_prepare_kept(relay, pool, each))
     return prepared
-
-
-def _policies(relay: Relay, config: RelayConfig) -> dict[str, Policies]:
-    """Return the policies of all routes: those that have not changed, and new ones."""
-    before = {each.name: each.policies for each in relay.config.routes}
-    policies = {}
-    for route in config.routes:
-        made = relay.policies.get(route.name)
-        if before.get(route.name) != route.policies:
-            made = make_policies(route.policies, relay.reactor)
-        if made is not None:
-            policies[route.name] = made
-    return policies
 
 
 def _prepare_kept(relay: Relay, pool: Pool, config: PoolConfig) -> _PoolChange:

@@ -19,7 +19,7 @@ from wsrelay.pools.choosing import announce, make_pool
 from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
-from wsrelay.relay.admission import Admission, Policies, make_policies
+from wsrelay.relay.admission import Admission, Policies, make_all_policies
 from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.doors import Doors
@@ -105,9 +105,7 @@ class Relay:
         self.exchanges = Exchanges(self.reactor)
         self.guards = GuardBook(self.config.routes, self.reactor.seconds)
         self.filters = make_filters(self.config, self.reactor)
-        for route in self.config.routes:
-            if policies := make_policies(route.policies, self.reactor):
-                self.policies[route.name] = policies
+        self.policies = make_all_policies(self.config, self.reactor)
         for config in self.config.pools:
             pool = make_pool(config, self.reactor)
             self.add_pool(pool, self.make_dialers(config, pool.upstreams))
