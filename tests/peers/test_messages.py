@@ -19,7 +19,7 @@ from websockets.extensions.permessage_deflate import (
 )
 
 from tests.peers.client import Client, Data, Handshake
-from tests.peers.node import NodeClient, has_node
+from tests.peers.node import NodeClient, has_node, require_node
 from tests.peers.test_conversation import (  # noqa: F401  run with the relay below
     EXAMPLES,
     test_a_close_without_a_code_stays_without,
@@ -164,9 +164,9 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("parameters", NODE_PARAMETERS, ids=json.dumps)
-@pytest.mark.skipif(not has_node(), reason="there is no node")
 def test_so_it_is_with_ws_on_both_sides(parameters: dict[str, Any], tmp_path: Path) -> None:
     """Client and upstream are node's; both legs have these parameters."""
+    require_node()
 
     async def conversation(url: str) -> None:
         async with NodeClient(Handshake(url=url, deflate=parameters or True)) as peer:

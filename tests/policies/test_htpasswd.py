@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import require_program
 from wsrelay.policies.htpasswd import parse
 
 # As htpasswd -B of Apache 2.4.71 wrote it, for "geheim".
@@ -97,11 +97,11 @@ def test_any_bytes_are_users_or_a_sentence(content: bytes) -> None:
     assert all(user == user.strip() for user in users)
 
 
-@pytest.mark.skipif(shutil.which("htpasswd") is None, reason="there is no htpasswd")
 def test_what_htpasswd_writes_here_is_read(tmp_path: Path) -> None:
+    program = require_program("htpasswd")
     file = tmp_path / "users"
     for options, user, password in (("-bcB", "ada", "geheim"), ("-bB", "bob", "p:w")):
-        command = ["htpasswd", options, "-C", "4", str(file), user, password]
+        command = [program, options, "-C", "4", str(file), user, password]
         subprocess.run(command, check=True, capture_output=True, timeout=20)
     users = parse(file.read_bytes())
     assert bcrypt.checkpw(b"geheim", users["ada"])

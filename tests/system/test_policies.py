@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import select
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from attrs import define, field
 
 from tests.policies.samples import SECRET, jwk, jwks, private
 from tests.policies.samples import token as signed
-from tests.support import PATIENCE, Process, RelayProcess, free_port, started_relay
+from tests.support import PATIENCE, Process, RelayProcess, free_port, require_program, started_relay
 from tests.system.support import (
     CLOSE,
     LOCAL,
@@ -249,10 +248,20 @@ def test_a_password_lets_in_and_says_who_it_is(stage: Stage) -> None:
         assert answer.get(b"WWW-Authenticate") == b'Basic realm="Staff", charset="UTF-8"'
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_curl_logs_in(stage: Stage) -> None:
     url = stage.relay.url_of("main", "http") + "/basic/page"
-    command = ["curl", "-s", "-m", "20", "-o", "-", "-w", " %{http_code}", "--noproxy", "*"]
+    command = [
+        require_program("curl"),
+        "-s",
+        "-m",
+        "20",
+        "-o",
+        "-",
+        "-w",
+        " %{http_code}",
+        "--noproxy",
+        "*",
+    ]
     wrong = subprocess.run([*command, "-u", "ada:x", url], capture_output=True, timeout=30)
     assert wrong.stdout.endswith(b" 401")
     with subprocess.Popen([*command, "-u", "ada:geheim", url], stdout=subprocess.PIPE) as curl:
