@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 
+import bcrypt
 import pytest
 
 from tests.support import RelayProcess, require, started_relay
@@ -44,9 +46,13 @@ def relay(
         f"[relay]\ndata_path = {request.param}\n[listener:main]\nendpoint = {LOCAL}\n{ADMIN}"
         "[route:chat]\npath = /chat\npool = main\nkeepalive = off\n"
         "[route:news]\npath = /news\npool = main\nkeepalive = off\nclose_timeout = 1s\n"
+        "[route:users]\npath = /users\npool = main\npolicies = basic file=users\n"
         f"[pool:main]\nupstreams = {upstream.url}\n[log]\nformat = json\n"
     )
-    with started_relay(config, tmp_path_factory.mktemp("relay")) as process:
+    folder = tmp_path_factory.mktemp("relay")
+    hashed = bcrypt.hashpw(b"geheim", bcrypt.gensalt(4)).decode()
+    (folder / "users").write_text(f"ada:{hashed}\neve:{hashed}\n", "utf-8")
+    with started_relay(config, folder) as process:
         yield process
 
 
@@ -79,6 +85,29 @@ def test_every_session_of_a_route_gets_it_and_no_other(stage: Stage, admin: Admi
     pass_by(*news)
     for pair in (*chats, news):
         end_normally(*pair)
+
+
+def log_in(stage: Stage, name: str) -> tuple[Wire, Wire]:
+    credentials = base64.b64encode(f"{name}:geheim".encode())
+    return stage.begin(b"/users", b"Authorization: Basic " + credentials)
+
+
+def test_all_sessions_of_a_user_get_it_by_the_tag_that_a_policy_gave_them(
+    stage: Stage, admin: Admin
+) -> None:
+    ada = [log_in(stage, "ada") for _ in range(2)]
+    eve = log_in(stage, "eve")
+    order = {"tag": "user:ada", "text": "ours"}
+    assert admin.order("POST", "/api/publish", order) == {"sent": 2, "skipped": {}}
+    for client, _ in ada:
+        assert client.read_frame().raw == OURS
+    pass_by(*eve)
+    (found,) = admin.sessions("tag=user:eve")
+    assert found["tags"] == ["user:eve"]
+    for pair in (*ada, eve):
+        end_normally(*pair)
+    wait_until(lambda: not admin.sessions("tag=user:ada"), "the end of all sessions of ada")
+    assert admin.order("POST", "/api/publish", order) == {"sent": 0, "skipped": {}}
 
 
 def test_it_waits_for_the_end_of_a_fragmented_message(stage: Stage, admin: Admin) -> None:
