@@ -30,7 +30,6 @@ log = Logger()
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-
 _SENTENCE: Final = 200
 """Characters of a denial's body that the log may have; a longer one is a page."""
 
