@@ -87,9 +87,12 @@ def test_all_requests_of_a_session_go_where_it_was_opened() -> None:
         (PLAIN, b'96:0{"sid":"Abc-_123","upgrades":["websocket"],"pingInterval":25000}2:40'),
         (PLAIN, b'\x00\x09\x06\xff0{"sid":"Abc-_123","upgrades":[]}\x00\x02\xff40'),
         (PLAIN, b'___eio[0]("96:0{\\"sid\\":\\"Abc-_123\\",\\"upgrades\\":[]}2:40");'),
-        (Headers([(b"content-encoding", b"GZIP")]), gzip.compress(OPEN % b"Abc-_123")),
+        (Headers([(b"content-encoding", b"GZIP")]), gzip.compress(OPEN % b"Abc-_123", mtime=0)),
         (Headers([(b"Content-Encoding", b"deflate")]), zlib.compress(OPEN % b"Abc-_123")),
-        (Headers([(b"Content-Encoding", b"gzip")]), gzip.compress(OPEN % b"Abc-_123")[:-9]),
+        (
+            Headers([(b"Content-Encoding", b"gzip")]),
+            gzip.compress(OPEN % b"Abc-_123", mtime=0)[:-9],
+        ),
     ],
 )
 def test_the_id_is_found_in_the_answer_of_every_version(headers: Headers, body: bytes) -> None:
@@ -111,8 +114,12 @@ def test_the_id_is_found_in_the_answer_of_every_version(headers: Headers, body: 
         (200, PLAIN, OPEN % (b"x" * 257)),
         (200, PLAIN, b""),
         (200, Headers([(b"Content-Encoding", b"gzip")]), OPEN % b"x"),
-        (200, Headers([(b"Content-Encoding", b"br")]), gzip.compress(OPEN % b"x")),
-        (200, Headers([(b"Content-Encoding", b"gzip")]), gzip.compress(bytes(4096) + OPEN % b"x")),
+        (200, Headers([(b"Content-Encoding", b"br")]), gzip.compress(OPEN % b"x", mtime=0)),
+        (
+            200,
+            Headers([(b"Content-Encoding", b"gzip")]),
+            gzip.compress(bytes(4096) + OPEN % b"x", mtime=0),
+        ),
     ],
 )
 def test_nothing_is_learnt_from_other_answers(status: int, headers: Headers, body: bytes) -> None:
