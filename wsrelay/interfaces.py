@@ -18,6 +18,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from wsrelay.commons import Memory
     from wsrelay.wire.headers import Headers
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "IMessageFilterPlugin",
     "ISession",
     "ISessionFilter",
+    "ISharingBalancer",
     "IStickyBalancer",
     "IUpstream",
 ]
@@ -143,6 +145,21 @@ class IStickyBalancer(IBalancer):
         request, so that an upstream which gets few new clients still gets its own; after
         None `choose` is asked.  It must answer at once; errors are treated as those of
         `choose`.
+        """
+
+
+class ISharingBalancer(IBalancer):
+    """A balancer that remembers sessions, together with the relay's other processes."""
+
+    def share(make: Callable[[str, Callable[[], float], float, int], Memory]) -> None:
+        """
+        Remember in tables of *make*'s from now on.
+
+        Called once, before anything else.
+
+        :param make: makes a `wsrelay.commons.Memory`: from a name for it, the monotonic
+            time, the seconds for which something is remembered after its last use, and the
+            most that is.
         """
 
 

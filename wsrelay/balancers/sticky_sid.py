@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -19,7 +20,15 @@ from zope.interface import implementer
 
 from wsrelay.balancers.hash import nearest
 from wsrelay.balancers.least_connections import LeastConnections
-from wsrelay.interfaces import LEARNS, IHandshake, ILearningBalancer, IStickyBalancer, IUpstream
+from wsrelay.commons import MARK_SIZE, Memory, OwnMemory
+from wsrelay.interfaces import (
+    LEARNS,
+    IHandshake,
+    ILearningBalancer,
+    ISharingBalancer,
+    IStickyBalancer,
+    IUpstream,
+)
 
 if TYPE_CHECKING:
     from wsrelay.wire.headers import Headers
@@ -42,38 +51,7 @@ _SOCKJS = re.compile(
 )
 
 
-class _Table:
-    """
-    Where sessions are; bounded in size, and in time after the last use.
-
-    :param seconds: the monotonic time, in seconds.
-    """
-
-    def __init__(self, seconds: Callable[[], float], ttl: float, size: int) -> None:
-        self._seconds, self._ttl, self._size = seconds, ttl, size
-        self._entries: OrderedDict[str, tuple[IUpstream, float]] = OrderedDict()
-
-    def get(self, key: str) -> IUpstream | None:
-        entry = self._entries.get(key)
-        if entry is None or self._seconds() - entry[1] >= self._ttl:
-            return None
-        return entry[0]
-
-    def put(self, key: str, upstream: IUpstream) -> None:
-        now, entries = self._seconds(), self._entries
-        entries[key] = upstream, now
-        entries.move_to_end(key)
-        while len(entries) > self._size or now - next(iter(entries.values()))[1] >= self._ttl:
-            entries.popitem(last=False)
-
-    def keep(self, upstreams: Sequence[IUpstream]) -> None:
-        """Drop the sessions of all other upstreams."""
-        kept = [(key, entry) for key, entry in self._entries.items() if entry[0] in upstreams]
-        if len(kept) < len(self._entries):
-            self._entries = OrderedDict(kept)
-
-
-@implementer(ILearningBalancer, IStickyBalancer)
+@implementer(ILearningBalancer, ISharingBalancer, IStickyBalancer)
 class StickySid:
     """
     Learns from answers where sessions are, and sends what belongs to one there.
@@ -102,9 +80,15 @@ class StickySid:
             raise ValueError(f"param={param}: expected a name of letters, digits, '_', '.' or '-'")
         time, most = _duration(ttl), _number(size)
         self._param = param
-        self._learnt = _Table(seconds, time, most)
-        self._placed = _Table(seconds, time, most)
+        self._bounds = seconds, time, most
+        self._learnt: Memory = OwnMemory(*self._bounds)
+        self._placed: Memory = OwnMemory(*self._bounds)
         self._least = LeastConnections()
+
+    def share(self, make: Callable[..., Memory]) -> None:
+        """Remember together with other processes; called once, before anything is asked."""
+        self._learnt = make("learnt", *self._bounds)
+        self._placed = make("placed", *self._bounds)
 
     def find(self, request: IHandshake, upstreams: Sequence[IUpstream]) -> IUpstream | None:
         """Return the upstream of the request's session if it is one of *upstreams*."""
@@ -125,8 +109,9 @@ class StickySid:
     def upstreams_changed(self, upstreams: Sequence[IUpstream]) -> None:
         """Forget the sessions of those that left the pool."""
         self._least.upstreams_changed(upstreams)
-        self._learnt.keep(upstreams)
-        self._placed.keep(upstreams)
+        marks = {_mark(each) for each in upstreams}
+        self._learnt.keep(marks)
+        self._placed.keep(marks)
 
     def wants_answer(self, request: IHandshake) -> bool:
         """Say whether the request opens an Engine.IO session by polling."""
@@ -145,18 +130,20 @@ class StickySid:
         """Learn the id of the session that *upstream* has opened."""
         found = _SID.search(_decoded(headers, body)) if status == 200 else None
         if found and len(found[1]) <= LONGEST_ID:
-            self._learnt.put(found[1].decode("latin-1"), upstream)
+            self._learnt.put(found[1].decode("latin-1"), _mark(upstream))
 
     def _recall(self, key: str, upstreams: Sequence[IUpstream]) -> IUpstream | None:
-        known = self._learnt.get(key) or self._placed.get(key)
-        if known is None or known not in upstreams:
+        mark = self._learnt.get(key) or self._placed.get(key)
+        if mark is None:
             return None
-        self._remember(key, known)
+        known = next((each for each in upstreams if _mark(each) == mark), None)
+        if known is not None:
+            self._remember(key, known)
         return known
 
     def _remember(self, key: str, upstream: IUpstream) -> None:
         table = self._learnt if self._learnt.get(key) else self._placed
-        table.put(key, upstream)
+        table.put(key, _mark(upstream))
 
     def _key(self, request: IHandshake) -> str:
         """Return what names the request's session; empty when it has none."""
@@ -175,6 +162,16 @@ class StickySid:
             if pair.startswith(start):
                 return unquote(pair.removeprefix(start), "latin-1")
         return ""
+
+
+@lru_cache(maxsize=1024)
+def _mark_of(name: str, url: str) -> bytes:
+    return blake2b(f"{name}\0{url}".encode(), digest_size=MARK_SIZE).digest()
+
+
+def _mark(upstream: IUpstream) -> bytes:
+    """Return what stands for an upstream in every process."""
+    return _mark_of(upstream.name, upstream.url)
 
 
 def _decoded(headers: Headers, body: bytes) -> bytes:

@@ -21,9 +21,12 @@ class Counts:
         """Return how many a client has; see `wsrelay.guards.keys.key_of`."""
         return self._taken.get(key, 0)
 
-    def take(self, key: bytes) -> Place:
-        """Count one more, until its place is given back."""
-        self._taken[key] = self._taken.get(key, 0) + 1
+    def take(self, key: bytes, most: int | None = None) -> Place | None:
+        """Count one more, until its place is given back; None: there are *most* already."""
+        taken = self._taken.get(key, 0)
+        if most is not None and taken >= most:
+            return None
+        self._taken[key] = taken + 1
         return Place(self, key)
 
     def _give_back(self, key: bytes) -> None:

@@ -7,19 +7,29 @@ Whatever a balancer does, it costs no more than the handshake it was asked for.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from wsrelay.commons import ALONE, Commons
 from wsrelay.config.model import PoolConfig
-from wsrelay.interfaces import IHandshake, IStickyBalancer, IUpstream
+from wsrelay.interfaces import IBalancer, IHandshake, ISharingBalancer, IStickyBalancer, IUpstream
 from wsrelay.log import Logger
 from wsrelay.plugins import make_balancer
 from wsrelay.pools.pool import Pool, Upstream
 
-__all__ = ["BalancerFailed", "BalancerRefused", "NoUpstream", "announce", "choose", "make_pool"]
+__all__ = [
+    "BalancerFailed",
+    "BalancerRefused",
+    "NoUpstream",
+    "announce",
+    "choose",
+    "make_pool",
+    "make_pools_balancer",
+]
 
 log = Logger()
 
@@ -36,15 +46,29 @@ class BalancerFailed(Exception):  # noqa: N818
     """The balancer raised or chose none of those offered; logged, and answered with 500."""
 
 
-def make_pool(config: PoolConfig, reactor: IReactorTime) -> Pool:
+def make_pool(config: PoolConfig, reactor: IReactorTime, commons: Commons = ALONE) -> Pool:
     """
     Make a pool with its balancer, and announce its upstreams to the balancer.
 
+    :param commons: what it counts together with other processes.
     :raises ValueError: the balancer is unknown or an option of its is bad.
     """
-    pool = Pool(config, make_balancer(config.balancer, reactor), reactor.seconds)
+    balancer = make_pools_balancer(config, reactor, commons)
+    pool = Pool(config, balancer, reactor.seconds, commons)
     announce(pool)
     return pool
+
+
+def make_pools_balancer(config: PoolConfig, reactor: IReactorTime, commons: Commons) -> IBalancer:
+    """
+    Make the balancer of a pool.
+
+    :raises ValueError: see `make_pool`.
+    """
+    balancer = make_balancer(config.balancer, reactor)
+    if ISharingBalancer.providedBy(balancer):
+        cast(Any, balancer).share(partial(commons.memory, config.name))
+    return balancer
 
 
 def announce(pool: Pool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from attrs import frozen
 
+from wsrelay.commons import ALONE, Commons
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.interfaces import IBalancer
 from wsrelay.pools.members import Roll
@@ -21,6 +22,7 @@ from wsrelay.pools.upstream import Change, Lease, Seconds, Source, Upstream
 __all__ = ["Lease", "MemberChanges", "Pool", "Upstream"]
 
 HealthListener = Callable[["Pool", Upstream, Change], None]
+OutcomeListener = Callable[["Pool", Upstream, str | None], None]
 
 
 @frozen
@@ -53,23 +55,35 @@ class Pool:
     :param seconds: the monotonic time, in seconds.
     :ivar upstreams: those that it has, in the order of the file.
     :ivar line: the clients that wait for one of them.
-    :ivar on_health: told when an upstream's health changes.
+    :param commons: what is counted together with other processes.
+    :ivar on_health: told when an upstream's health changes; *on_outcome*: how its handshakes
+        end, see `Upstream`.
+    :ivar on_freed: told of a place given back while clients of other processes wait for one.
     :ivar is_draining: upstreams that come are drained, too.
     """
 
-    def __init__(self, config: PoolConfig, balancer: IBalancer, seconds: Seconds) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        balancer: IBalancer,
+        seconds: Seconds,
+        commons: Commons = ALONE,
+    ) -> None:
         self.config = config
         self.name = config.name
         self.balancer = balancer
         self.sticky = sticky_of(config)
-        self.line = WaitingLine()
+        self.line = WaitingLine(commons.tally("waiting", config.name))
         self.on_health: HealthListener = _nobody
+        self.on_outcome: OutcomeListener = _nobody
+        self.on_freed: Callable[[Pool], None] = _nobody
         self.is_draining = False
         self.upstreams: tuple[Upstream, ...] = ()
         self._gone: list[Upstream] = []
         self._seconds = seconds
         self._roll = Roll()
         self._calls = False
+        self._commons = commons
         self.set_members("file", config.upstreams)
 
     # choosing
@@ -159,7 +173,7 @@ class Pool:
     @property
     def gone(self) -> list[Upstream]:
         """Upstreams that left and still have sessions."""
-        self._gone = [each for each in self._gone if each.active]
+        self._gone = [each for each in self._gone if each.own]
         return self._gone
 
     def said(self, source: Source) -> tuple[UpstreamConfig, ...]:
@@ -215,12 +229,18 @@ class Pool:
         )
 
     def _new(self, config: UpstreamConfig, source: Source) -> Upstream:
-        upstream = Upstream(config, self.config, self._seconds, source)
-        upstream.on_free = self.call_waiting
+        upstream = Upstream(config, self.config, self._seconds, source, self._commons)
+        upstream.on_free = self._freed
+        upstream.on_outcome = lambda upstream, why: self.on_outcome(self, upstream, why)
         upstream.on_health = self._health_changed
         if self.is_draining:
             upstream.state = "drain"
         return upstream
+
+    def _freed(self) -> None:
+        self.call_waiting()
+        if self.line.others:
+            self.on_freed(self)
 
     def _health_changed(self, upstream: Upstream, change: Change) -> None:
         self.on_health(self, upstream, change)

@@ -9,6 +9,8 @@ from operator import attrgetter
 
 from attrs import define, field
 
+from wsrelay.commons import OwnTally, Tally
+
 __all__ = ["Place", "WaitingLine"]
 
 
@@ -33,14 +35,29 @@ class Place:
 
 @define(eq=False)
 class WaitingLine:
-    """The clients that wait for an upstream of one pool."""
+    """
+    The clients that wait for an upstream of one pool, in this process.
 
+    :param tally: how many wait, in all processes.
+    """
+
+    tally: Tally = field(factory=OwnTally)
     _places: deque[Place] = field(factory=deque, init=False)
     _joined: int = field(default=0, init=False)  # how many, since there is the line
 
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._places)
+
+    @property
+    def total(self) -> int:
+        """How many wait, in all processes."""
+        return self.tally.total
+
+    @property
+    def others(self) -> int:
+        """How many wait in other processes."""
+        return self.tally.total - self.tally.own
 
     def join(self, call: Callable[[], None]) -> Place:
         """
@@ -51,17 +68,20 @@ class WaitingLine:
         self._joined += 1
         place = Place(self, call, self._joined)
         self._places.append(place)
+        self.tally.add(1)
         return place
 
     def come_back(self, place: Place) -> None:
         """Wait again, behind those who came before: who was called in vain keeps its place."""
         place.is_resting = True
+        self.tally.add(1)
         self._places.insert(bisect(self._places, place.number, key=attrgetter("number")), place)
 
     def leave(self, place: Place) -> None:
         """Take a place out, wherever it is; one that is not there any more is let be."""
         if place in self._places:
             self._places.remove(place)
+            self.tally.add(-1)
 
     def begin_round(self) -> None:
         """Let those be called again who have tried in vain."""
@@ -72,5 +92,6 @@ class WaitingLine:
         """Call the first in the line; False when nobody may be called now."""
         if not self._places or self._places[0].is_resting:
             return False
+        self.tally.add(-1)
         self._places.popleft().call()
         return True

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from attrs import define, field, frozen
 from zope.interface import implementer
 
+from wsrelay.commons import ALONE, Commons, Tally
 from wsrelay.config.model import PoolConfig, UpstreamConfig
 from wsrelay.interfaces import IUpstream
 
@@ -76,7 +77,8 @@ class Lease:
         if self._held:
             self._held = False
             self.opened()
-            self.upstream.active -= 1
+            self.upstream.own -= 1
+            self.upstream.tally.add(-1)
             self.upstream.requests -= self._is_plain
             self.upstream.answering -= self._answering
             self.upstream.on_free()
@@ -96,25 +98,29 @@ class Upstream:
     :param policy: its pool's options; replaced by `update`.
     :param seconds: the monotonic time, in seconds.
     :param source: where the line came from.
-    :ivar active: live sessions, handshakes and plain requests under way.
+    :param commons: where sessions are counted, together with other processes.
+    :ivar own: this process' live sessions, handshakes and plain requests under way.
     :ivar openings: of the latter two those that are not answered yet.
     :ivar requests: the plain requests; *answering*: those of them whose answer has begun.
     :ivar handshakes: answered by it, in all; *answers*: plain requests that were.
     :ivar down_until: passive health: it looks down before this time.
     :ivar checked: what health checks say; 'unknown' without any.
-    :ivar on_health: told of each `Change`; *on_free* of each place given back.
+    :ivar on_health: told of each `Change`; *on_free* of each place given back; *on_outcome* of
+        how handshakes end, as far as it makes a difference: why one failed, or None.
     """
 
     config: UpstreamConfig
     policy: PoolConfig
     _seconds: Seconds
     source: Source = "file"
+    commons: Commons = ALONE
     name: str = field(init=False)
     url: str = field(init=False)
     weight: int = field(init=False)
     max_connections: int | None = field(init=False)
     backup: bool = field(init=False)
-    active: int = field(default=0, init=False)
+    tally: Tally = field(init=False)
+    own: int = field(default=0, init=False)
     openings: int = field(default=0, init=False)
     requests: int = field(default=0, init=False)
     answering: int = field(default=0, init=False)
@@ -129,6 +135,7 @@ class Upstream:
     history: deque[Change] = field(factory=lambda: deque(maxlen=HISTORY), init=False)
     on_health: Callable[[Upstream, Change], None] = field(default=_nobody, init=False)
     on_free: Callable[[], None] = field(default=_nobody, init=False)
+    on_outcome: Callable[[Upstream, str | None], None] = field(default=_nobody, init=False)
     since: float = field(init=False)
     """When `health` became what it is, as far as anybody noticed."""
     _told: Health = field(default="unknown", init=False)
@@ -145,6 +152,7 @@ class Upstream:
         self.max_connections, self.backup = config.max_connections, config.backup
         self._failed_at = deque(maxlen=self.policy.max_fails)
         self.since = self._seconds()
+        self.tally = self.commons.tally("upstream", self.policy.name, self.name, self.url)
 
     def update(self, config: UpstreamConfig, policy: PoolConfig, source: Source) -> None:
         """
@@ -161,9 +169,14 @@ class Upstream:
             self._failed_at = deque(self._failed_at, maxlen=policy.max_fails)
 
     @property
+    def active(self) -> int:
+        """Live sessions, handshakes and plain requests under way, of all processes."""
+        return self.tally.total
+
+    @property
     def sessions(self) -> int:
-        """How many sessions are live here."""
-        return self.active - self.openings - self.answering
+        """How many sessions of this process are live here."""
+        return self.own - self.openings - self.answering
 
     @property
     def health(self) -> Health:
@@ -197,15 +210,20 @@ class Upstream:
         """
         return self._proven or self.openings < TRIALS
 
-    def take(self, *, plain: bool = False) -> Lease:
+    def take(self, *, plain: bool = False) -> Lease | None:
         """
-        Count one more session here, whatever the limits: `Pool.candidates` asks about those.
+        Count one more session here.
 
         Take in the same turn of the reactor in which the choice was made.
 
         :param plain: it is a plain request, of which there will be no session.
+        :returns: None: there is no room any more, because another process was faster.
         """
-        self.active += 1
+        if self.max_connections is None:
+            self.tally.add(1)
+        elif not self.tally.add_below(self.max_connections):
+            return None
+        self.own += 1
         self.openings += 1
         self.requests += plain
         return Lease(self, plain)
@@ -222,6 +240,12 @@ class Upstream:
             self.answers += 1
         else:
             self.handshakes += 1
+        if not self._proven or self._failed_at:
+            self.on_outcome(self, None)
+        self.has_shown(plain=plain)
+
+    def has_shown(self, *, plain: bool = False) -> None:
+        """Note a handshake that succeeded, in this process or in another."""
         self._proven = self._seen_up = True
         self._forgive()
         if self.checked != "down" and self._told != "up":
@@ -236,6 +260,11 @@ class Upstream:
         not ``max_fails``.
         """
         self.failures += 1
+        self.on_outcome(self, why)
+        self.has_failed(why)
+
+    def has_failed(self, why: str) -> None:
+        """Note a connect or a handshake that failed, in this process or in another."""
         self.last_problem = why
         self._proven = False
         if not self.policy.max_fails:

@@ -11,6 +11,7 @@ from attrs import define, field
 from wsrelay.descriptors import A_CLIENT
 
 if TYPE_CHECKING:
+    from wsrelay.commons import Tally
     from wsrelay.relay.listener import Listener
     from wsrelay.relay.relay import Relay
 
@@ -44,14 +45,18 @@ class Doors:
     relay: Relay
     inside: int = field(default=0, init=False)
     refused: int = field(default=0, init=False)
+    tally: Tally = field(init=False)
+    """The clients of all processes."""
     _by_listener: Counter[Listener] = field(factory=Counter, init=False)
+    _tallies: dict[Listener, Tally] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.tally = self.relay.commons.tally("clients")
 
     def enter(self, listener: Listener) -> Place:
         """Find a place for a new connection."""
         most, here = self.relay.config.max_connections, listener.config.max_connections
-        if (most is None or self.inside < most) and (
-            here is None or self._by_listener[listener] < here
-        ):
+        if self._has_room(listener, most, here):
             self.inside += 1
             self._by_listener[listener] += 1
             return Place.INSIDE
@@ -60,6 +65,19 @@ class Doors:
             return Place.REFUSED
         return Place.NOWHERE
 
+    def _has_room(self, listener: Listener, most: int | None, here: int | None) -> bool:
+        """Count one more, in all processes, if there is room."""
+        if not _add(self.tally, most):
+            return False
+        tally = self._tallies.get(listener)
+        if tally is None:
+            tally = self.relay.commons.tally("clients", listener.config.name)
+        if not _add(tally, here):
+            self.tally.add(-1)
+            return False
+        self._tallies[listener] = tally
+        return True
+
     def leave(self, listener: Listener, place: Place) -> None:
         """Give a place back."""
         if place is Place.REFUSED:
@@ -67,8 +85,10 @@ class Doors:
         elif place is Place.INSIDE:
             self.inside -= 1
             self._by_listener[listener] -= 1
-            if not self._by_listener[listener]:
-                del self._by_listener[listener]  # a reload may have taken it away
+            self.tally.add(-1)
+            self._tallies[listener].add(-1)
+            if not self._by_listener[listener]:  # a reload may have taken it away
+                del self._by_listener[listener], self._tallies[listener]
 
     def descriptors(self) -> int:
         """Count the file descriptors that those who are here have, or will need."""
@@ -80,3 +100,10 @@ class Doors:
         for listener, count in self._by_listener.items():
             counts[listener.config.name] += count
         return counts
+
+
+def _add(tally: Tally, most: int | None) -> bool:
+    if most is not None:
+        return tally.add_below(most)
+    tally.add(1)
+    return True

@@ -8,12 +8,11 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from wsrelay.commons import ALONE, Buckets, Commons, Counts, Place
 from wsrelay.config.model import Rate, RouteConfig
-from wsrelay.guards.counts import Counts, Place
-from wsrelay.guards.keys import Address, address_of, key_of
+from wsrelay.guards.keys import address_of, key_of
 from wsrelay.guards.networks import Networks
 from wsrelay.guards.origins import Origins
-from wsrelay.guards.rates import Buckets
 from wsrelay.wire.request import Request
 
 __all__ = ["GuardBook", "Guards", "Refusal"]
@@ -86,12 +85,14 @@ class Guards:
 
     route: RouteConfig
     seconds: Callable[[], float]
-    counts: Counts = field(factory=Counts, init=False)
+    commons: Commons = ALONE
+    counts: Counts = field(init=False)
     _networks: Networks | None = field(default=None, init=False)
     _origins: Origins | None = field(default=None, init=False)
     _buckets: Buckets | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.counts = self.commons.counts(self.route.name)
         self._know_networks()
         self._know_origins()
         self._know_rate()
@@ -112,8 +113,8 @@ class Guards:
         """
         Say why a request may not pass; None: it may.
 
-        The limits of each client are for handshakes only.  One that does not come too early
-        has taken its turn (``handshakes_per_ip``), whatever becomes of it.
+        Rates are for handshakes only.  One that does not come too early has taken its turn
+        (``handshakes_per_ip``), whatever becomes of it; `begin` is next.
 
         :param address: the client's, as `wsrelay.relay.forwarding.who_is` tells it; empty: it
             came through a unix socket, and is in no network and has no limits.
@@ -127,31 +128,24 @@ class Guards:
             said = request.headers.values(b"origin")
             if not self._origins.permit(said, host, is_websocket=is_websocket):
                 return _ORIGIN if said else _NO_ORIGIN
-        if client is None or not is_websocket:
+        if client is None or not is_websocket or self._buckets is None:
             return None
-        return self._excess(client)
+        wait = self._buckets.take(key_of(client, self.route.ipv6_prefix), self.seconds())
+        return _too_early(ceil(wait)) if wait else None
 
-    def begin(self, address: str) -> Place | None:
+    def begin(self, address: str) -> Place | Refusal | None:
         """
         Count a handshake that nothing was said against, and the session that comes of it.
 
-        Called in the same turn of the reactor as `objection`, so that nobody passes in between.
-
         :param address: see `objection`.
         :returns: what is released when the handshake is refused or given up, or its session
-            has ended; None: nothing is counted.
+            has ended; why there is none: the client has too many; None: nothing is counted.
         """
-        client = address_of(address)
-        if client is None or self.route.connections_per_ip is None:
+        client, most = address_of(address), self.route.connections_per_ip
+        if client is None or most is None:
             return None
-        return self.counts.take(key_of(client, self.route.ipv6_prefix))
-
-    def _excess(self, client: Address) -> Refusal | None:
-        key = key_of(client, self.route.ipv6_prefix)
-        if self._buckets is not None and (wait := self._buckets.take(key, self.seconds())):
-            return _too_early(ceil(wait))
-        most = self.route.connections_per_ip
-        return _CONNECTIONS if most is not None and self.counts.of(key) >= most else None
+        place = self.counts.take(key_of(client, self.route.ipv6_prefix), most)
+        return _CONNECTIONS if place is None else place
 
     def _know_networks(self) -> None:
         allow, deny = self.route.allow, self.route.deny
@@ -165,7 +159,7 @@ class Guards:
         if rate is None:
             self._buckets = None
         elif self._buckets is None:
-            self._buckets = Buckets(rate.per_second, _size(rate))
+            self._buckets = self.commons.buckets(self.route.name, rate.per_second, _size(rate))
         else:
             self._buckets.change(rate.per_second, _size(rate))
 
@@ -189,8 +183,14 @@ class GuardBook:
     have lived on.
     """
 
-    def __init__(self, routes: Iterable[RouteConfig], seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[RouteConfig],
+        seconds: Callable[[], float],
+        commons: Commons = ALONE,
+    ) -> None:
         self._seconds = seconds
+        self._commons = commons
         self._known: dict[str, Guards] = {}  # those that are out of use, too
         self._used: dict[str, Guards] = {}
         self.follow(routes)
@@ -206,7 +206,7 @@ class GuardBook:
             if known := self._known.get(name):
                 known.follow(route)
             else:
-                self._known[name] = Guards(route, self._seconds)
+                self._known[name] = Guards(route, self._seconds, self._commons)
         self._known = {
             name: each for name, each in self._known.items() if name in guarded or each.counts
         }

@@ -13,7 +13,7 @@ from wsrelay.relay.admission import Admission, Policies
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import who_is
-from wsrelay.relay.guards import Guards
+from wsrelay.relay.guards import Guards, Refusal
 from wsrelay.relay.handshake import Handshake
 from wsrelay.relay.opening import Opening
 from wsrelay.relay.search import RETRY_AFTER, Search
@@ -86,13 +86,15 @@ class Reception:
     def _passes(self, guards: Guards, address: str) -> bool:
         """Ask the guards; a handshake that passes counts until it or its client is gone."""
         client, host, is_websocket = self.client, self.forwarded.host, self.offer is not None
-        refusal = guards.objection(self.request, address, host or b"", is_websocket=is_websocket)
-        if refusal is not None:
-            self.relay.refused_early(client, refusal.status, refusal.reason, refusal.refusal)
-            client.answer(refusal.status, refusal.reason, refusal.headers)
-        elif is_websocket and (place := guards.begin(address)) is not None:
+        said = guards.objection(self.request, address, host or b"", is_websocket=is_websocket)
+        place = guards.begin(address) if said is None and is_websocket else said
+        if isinstance(place, Refusal):
+            self.relay.refused_early(client, place.status, place.reason, place.refusal)
+            client.answer(place.status, place.reason, place.headers)
+            return False
+        if place is not None:
             client.leave = place.release
-        return refusal is None
+        return True
 
     def _ask(self, policies: Policies) -> None:
         def admitted(headers: tuple[tuple[bytes, bytes], ...]) -> None:

@@ -14,8 +14,7 @@ from attrs import define, fields, frozen
 
 from wsrelay.config.model import PoolConfig, RelayConfig, RouteConfig, UpstreamConfig
 from wsrelay.interfaces import IBalancer
-from wsrelay.plugins import make_balancer
-from wsrelay.pools.choosing import announce, make_pool
+from wsrelay.pools.choosing import announce, make_pool, make_pools_balancer
 from wsrelay.pools.pool import MemberChanges, Pool
 from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.admission import Policies, make_all_policies
@@ -163,7 +162,7 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
     for each in config.pools:
         pool = relay.pools.get(each.name)
         if pool is None:
-            pool = make_pool(each, relay.reactor)
+            pool = make_pool(each, relay.reactor, relay.commons)
             prepared.added.append((pool, relay.make_dialers(each, pool.upstreams)))
         else:
             prepared.kept.append(_prepare_kept(relay, pool, each))
@@ -173,7 +172,7 @@ def prepare(relay: Relay, config: RelayConfig) -> Prepared:
 def _prepare_kept(relay: Relay, pool: Pool, config: PoolConfig) -> _PoolChange:
     balancer = None
     if config.balancer != pool.config.balancer:
-        balancer = make_balancer(config.balancer, relay.reactor)
+        balancer = make_pools_balancer(config, relay.reactor, relay.commons)
     # TLS files may have changed although their names have not; so those are read again.
     known: dict[tuple[str, str], UpstreamConfig] = {
         (each.name, each.url): each

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from attrs import define, field
 from twisted.python.failure import Failure
 
+from wsrelay.commons import ALONE, Commons
 from wsrelay.config.model import ListenerConfig, PoolConfig, RelayConfig
 from wsrelay.descriptors import Descriptors
 from wsrelay.http.exchange import Exchange
@@ -72,6 +73,7 @@ class Relay:
     reactor: Any
     observer: Observer
     make_pump: PumpFactory = PythonPump
+    commons: Commons = ALONE
     pools: dict[str, Pool] = field(factory=dict, init=False)
     dialers: dict[Upstream, Dialer | NoWay] = field(factory=dict, init=False)
     rounds: Rounds = field(init=False)
@@ -103,11 +105,11 @@ class Relay:
             self.reactor, self.doors.descriptors, self.close_idle_upstreams
         )
         self.exchanges = Exchanges(self.reactor)
-        self.guards = GuardBook(self.config.routes, self.reactor.seconds)
+        self.guards = GuardBook(self.config.routes, self.reactor.seconds, self.commons)
         self.filters = make_filters(self.config, self.reactor)
         self.policies = make_all_policies(self.config, self.reactor)
         for config in self.config.pools:
-            pool = make_pool(config, self.reactor)
+            pool = make_pool(config, self.reactor, self.commons)
             self.add_pool(pool, self.make_dialers(config, pool.upstreams))
 
     def make_listener(self, config: ListenerConfig) -> Listener:

@@ -218,11 +218,14 @@ class Search:
     # asking an upstream
 
     def _dial(self, upstream: Upstream) -> None:
+        self._lease = upstream.take(plain=not self.upgrades)
+        if self._lease is None:
+            self._choose()  # without this one, which is full now
+            return
         self.upstream = upstream
         self.attempts += 1
         self._tries += 1
         self._tried.append(upstream)
-        self._lease = upstream.take(plain=not self.upgrades)
         head = head_for(
             upstream.config,
             self.request,

@@ -61,7 +61,7 @@ class Turn:
             self._waits_since = self.reactor.seconds()
             self.rounds.come_back(self.pool, self._place)
             return True
-        if len(self.pool.line) >= self.pool.config.queue_size:
+        if self.pool.line.total >= self.pool.config.queue_size:
             return False
         seconds = self.pool.config.queue_timeout
         assert seconds is not None
