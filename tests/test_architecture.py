@@ -137,8 +137,13 @@ def test_balancers_know_the_interfaces_only() -> None:
     for name, tree in modules():
         if is_under(name, "wsrelay.balancers"):
             ours = [each for each in imports_of(name, tree) if is_under(each, "wsrelay")]
-            # The interfaces speak of headers.
-            allowed = ("wsrelay.interfaces", "wsrelay.balancers", "wsrelay.wire.headers")
+            # The interfaces speak of headers, and of what processes remember in common.
+            allowed = (
+                "wsrelay.interfaces",
+                "wsrelay.balancers",
+                "wsrelay.commons",
+                "wsrelay.wire.headers",
+            )
             assert [each for each in ours if not is_under(each, *allowed)] == [], name
 
 
