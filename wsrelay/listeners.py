@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 
 from wsrelay.config.model import ListenerConfig
 from wsrelay.listening import CannotStartError, ListenerService
@@ -20,12 +24,14 @@ from wsrelay.relay.reconfigure import differences
 from wsrelay.relay.relay import Relay
 from wsrelay.relay.tls_transport import tls_factory
 from wsrelay.sockets import endpoint_from
+from wsrelay.turns import Turns
 
 __all__ = ["Contexts", "Listeners", "contexts_of"]
 
 log = Logger()
 
 Contexts = Mapping[str, ListenerTLS | None]
+EndpointMaker = Callable[[Any, str, int], IStreamServerEndpoint]
 
 
 def contexts_of(configs: Iterable[ListenerConfig]) -> Contexts:
@@ -54,15 +60,29 @@ class Listeners(MultiService):
 
     A socket is known by its endpoint: a listener whose other options change keeps it, and
     so does one that gets another name.
+
+    :param endpoint_of: makes what listens, of an endpoint string and a backlog.
+    :param turns: see `ListenerService`, as *accepts*.
     """
 
     relay: Relay
     reactor: Any
+    endpoint_of: EndpointMaker = endpoint_from
+    turns: Turns | None = None
+    accepts: bool = True
     _sockets: dict[str, _Socket] = field(factory=dict, init=False)
     _leaving: list[Deferred[None]] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__()
+
+    def sockets(self) -> dict[str, IListeningPort]:
+        """Return the bound ports by their endpoints."""
+        return {
+            endpoint: each.service.port
+            for endpoint, each in self._sockets.items()
+            if each.service.port is not None
+        }
 
     @property
     def ports(self) -> dict[str, IListeningPort]:
@@ -81,9 +101,11 @@ class Listeners(MultiService):
         """Make the socket of a listener; it binds when its service starts."""
         listener = self.relay.make_listener(config)
         factory = self._factory(listener, contexts)
-        endpoint = endpoint_from(self.reactor, config.endpoint, config.backlog)
+        endpoint = self.endpoint_of(self.reactor, config.endpoint, config.backlog)
         label = f"listener {config.name}"
-        service = ListenerService(label, endpoint, factory, self.relay.descriptors)
+        service = ListenerService(
+            label, endpoint, factory, self.relay.descriptors, self.turns, accepts=self.accepts
+        )
         self._sockets[config.endpoint] = _Socket(config, listener, service, contexts[config.name])
         service.setServiceParent(self)
         return service

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from errno import EAGAIN
 from socket import socket
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from twisted.application.service import Service
@@ -28,6 +28,7 @@ from zope.interface import implementer
 from wsrelay.descriptors import SHORT, Descriptors
 from wsrelay.log import Logger
 from wsrelay.relay.transports import make_lean
+from wsrelay.turns import Turns
 
 log = Logger()
 
@@ -80,6 +81,8 @@ class ListenerService(Service):
 
     :param label: what the log calls it: ``listener public``.
     :param descriptors: says when nobody may be accepted; None: always.
+    :param turns: says whose turn it is, where other processes listen here, too.
+    :param accepts: False: the socket is only kept, for other processes.
     """
 
     port: IListeningPort | None = None
@@ -90,9 +93,14 @@ class ListenerService(Service):
         endpoint: IStreamServerEndpoint,
         factory: IProtocolFactory,
         descriptors: Descriptors | None = None,
+        turns: Turns | None = None,
+        *,
+        accepts: bool = True,
     ) -> None:
         self.label = label
         self._descriptors = descriptors
+        self._turns = turns
+        self._accepts = accepts
         self.front = Front(factory)
         self._endpoint = endpoint
         self._bound: Deferred[Any] | None = None
@@ -131,6 +139,8 @@ class ListenerService(Service):
             bound.cancel()
         if port is not None and self._descriptors is not None:
             self._descriptors.forget(port)
+        if port is not None and self._turns is not None:
+            self._turns.forget(port)
         stopped: Any = port.stopListening() if port is not None else None
         return stopped if isinstance(stopped, Deferred) else succeed(None)
 
@@ -148,8 +158,10 @@ class ListenerService(Service):
     def _listens(self, port: IListeningPort) -> None:
         make_lean(port)
         self.port = port
-        if self._descriptors is not None and isinstance(port, tcp.Port):
-            _guard(port, self._descriptors)
+        if not self._accepts:
+            cast(Any, port).stopReading()  # in the turn of the reactor in which it began
+        elif self._descriptors is not None and isinstance(port, tcp.Port):
+            _guard(port, self._descriptors, self._turns)
 
     def _cannot_listen(self, failure: Failure) -> None:
         self._bound = None
@@ -163,11 +175,14 @@ class _Guarded(socket):
     """A listening socket at which nobody seems to wait while nobody may come in."""
 
     descriptors: Descriptors
+    turns: Turns | None
 
     @override
     def accept(self) -> tuple[socket, Any]:
         descriptors = self.descriptors
         if not descriptors.is_accepting:  # Twisted accepts a hundred in a row
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
+        if self.turns is not None and not self.turns.may_accept():
             raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
         try:
             accepted, address = super().accept()
@@ -180,14 +195,17 @@ class _Guarded(socket):
         return accepted, address
 
 
-def _guard(port: tcp.Port, descriptors: Descriptors) -> None:
-    """Have *descriptors* asked before a port accepts anybody."""
+def _guard(port: tcp.Port, descriptors: Descriptors, turns: Turns | None) -> None:
+    """Have *descriptors* and *turns* asked before a port accepts anybody."""
     guarded = _Guarded(fileno=port.socket.detach())
     guarded.setblocking(False)
     guarded.descriptors = descriptors
+    guarded.turns = turns
     port.socket = guarded
     port.fileno = guarded.fileno  # type: ignore[method-assign]
     descriptors.watch(port)
+    if turns is not None:
+        turns.watch(port)
 
 
 def _why_not(error: Any) -> str:

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from typing_extensions import override
 
 from wsrelay import __version__
+from wsrelay.commons import ALONE, Commons
 from wsrelay.config.errors import ConfigErrors, ConfigUnreadable
 from wsrelay.config.model import LogConfig, RelayConfig
 from wsrelay.descriptors import raise_limit
@@ -25,8 +26,8 @@ from wsrelay.observe.access_log import AccessLog, NoLog, make_access_log
 from wsrelay.observe.ticks import Ticks
 from wsrelay.pools.pool import Pool
 from wsrelay.relay.facts import Several
-from wsrelay.relay.pumps import choose_pumps
-from wsrelay.relay.reconfigure import prepare
+from wsrelay.relay.pumps import Pumps, choose_pumps
+from wsrelay.relay.reconfigure import Prepared, prepare
 from wsrelay.relay.relay import Relay
 from wsrelay.upkeep import Upkeep
 
@@ -59,6 +60,21 @@ class Reload:
     errors: tuple[str, ...] = ()
 
 
+@frozen
+class _Change:
+    """What a new configuration needs, made and not yet in use."""
+
+    prepared: Prepared
+    contexts: Contexts
+    access_log: AccessLog | NoLog | None  # None: the old one stays
+    pumps: Pumps
+
+    def drop(self) -> None:
+        """Do without it."""
+        if self.access_log is not None:
+            self.access_log.close()
+
+
 class RelayService(MultiService):
     """
     A relay with its listeners and its access log.
@@ -71,6 +87,7 @@ class RelayService(MultiService):
     :param to_stdout: where ``access = -`` writes: standard output, or the service's log.
     :param load: reads the configuration anew, for `reload`; None: there is no file.
     :param file: what it reads, for the status page.
+    :param commons: what it counts together with other processes.
     :raises ValueError: a TLS file, a balancer or the native pump cannot be used.
     """
 
@@ -82,6 +99,7 @@ class RelayService(MultiService):
         to_stdout: bool = True,
         load: Callable[[], RelayConfig] | None = None,
         file: str | None = None,
+        commons: Commons = ALONE,
     ) -> None:
         super().__init__()
         self.config = config
@@ -99,7 +117,7 @@ class RelayService(MultiService):
         self.access_log = self._make_access_log(config.log)
         self.observers = Several((self.access_log,))
         self.desk: Desk | None = None
-        self.relay = Relay(config, reactor, self.observers, self.pumps.make)
+        self.relay = Relay(config, reactor, self.observers, self.pumps.make, commons)
         self.relay.on_members = self._pool_changed
         self.ticks = Ticks(
             reactor,
@@ -107,13 +125,17 @@ class RelayService(MultiService):
             lambda session: self.access_log.session_ticked(session),
         )
         self.upkeeps: dict[Pool, Upkeep] = {}
-        self.listeners = Listeners(self.relay, reactor)
+        self.listeners = self.make_listeners()
         contexts = contexts_of(config.listeners)
         for listener in config.listeners:
             self.listeners.add(listener, contexts)
         self.listeners.setServiceParent(self)
         if config.admin is not None:
             self._need_desk()
+
+    def make_listeners(self) -> Listeners:
+        """Make what listens; called once."""
+        return Listeners(self.relay, self._reactor)
 
     @property
     def ports(self) -> dict[str, IListeningPort]:
@@ -156,8 +178,7 @@ class RelayService(MultiService):
             self._pool_changed(pool)
         self.ticks.start(self.config.log.tick)
         self._start_descriptors()
-        for config, address in self.listeners.addresses():
-            log.info("listener {name} on {address}", name=config.name, address=address)
+        self._say_where()
         # Not before: until then a signal would end the process without a word.
         self._reactor.callWhenRunning(self._say_up)
 
@@ -172,6 +193,10 @@ class RelayService(MultiService):
                 now=now,
                 clients=self.relay.descriptors.capacity,
             )
+
+    def _say_where(self) -> None:
+        for config, address in self.listeners.addresses():
+            log.info("listener {name} on {address}", name=config.name, address=address)
 
     def _say_up(self) -> None:
         log.info(
@@ -268,7 +293,7 @@ class RelayService(MultiService):
 
     async def _reload(self) -> list[str]:
         try:
-            lines = await self._change_to(self._read())
+            lines = await self.change_to(self._read())
         except ReloadRefused as refused:
             self._note(Reload(time.time(), errors=tuple(refused.errors)))
             for line in refused.errors:
@@ -290,14 +315,69 @@ class RelayService(MultiService):
         if self._load is None:
             raise ReloadRefused("there is no file to reload; start with --config relay.ini")
         try:
-            return self._load()
+            return self._loaded(self._load())
         except ConfigErrors as error:
             raise ReloadRefused(*map(str, error.errors)) from error
         except ConfigUnreadable as error:
             raise ReloadRefused(str(error)) from error
 
-    async def _change_to(self, config: RelayConfig) -> list[str]:
-        """Prepare all that may fail, then put it in place."""
+    def _loaded(self, config: RelayConfig) -> RelayConfig:
+        """
+        Take a configuration that was read.
+
+        :raises ReloadRefused: it is not for this kind of service.
+        """
+        if config.workers != 1:
+            raise ReloadRefused(
+                "workers: one process becomes several at a restart only; restart wsrelay"
+            )
+        return config
+
+    async def change_to(self, config: RelayConfig) -> list[str]:
+        """
+        Prepare all that may fail, then put it in place.
+
+        :returns: what changed, a sentence each.
+        :raises ReloadRefused: nothing has changed.
+        """
+        change = self._prepare(config)
+        try:
+            await self.ask_others(config)
+            lines = await self._change_doors(config, change.contexts)
+        except CannotStartError as error:
+            change.drop()
+            raise ReloadRefused(str(error)) from error
+        except ReloadRefused:
+            change.drop()
+            raise
+        self.pumps, self.relay.make_pump = change.pumps, change.pumps.make
+        lines += change.prepared.apply()
+        lines += self._change_rest(config, change.access_log)
+        for pool in list(self.upkeeps):
+            self._pool_changed(pool, again=True)
+        await self.tell_others(config)
+        await self.listeners.closed()
+        return lines
+
+    def try_change(self, config: RelayConfig) -> None:
+        """
+        Find out whether `change_to` would be refused, as far as that can be known before.
+
+        :raises ReloadRefused: it would.
+        """
+        self._prepare(config).drop()
+
+    async def ask_others(self, config: RelayConfig) -> None:
+        """
+        Ask other processes of the relay, if there are any, whether they can change, too.
+
+        :raises ReloadRefused: one cannot.
+        """
+
+    async def tell_others(self, config: RelayConfig) -> None:
+        """Have other processes of the relay change, if there are any."""
+
+    def _prepare(self, config: RelayConfig) -> _Change:
         access_log = None
         try:
             prepared = prepare(self.relay, config)
@@ -309,18 +389,11 @@ class RelayService(MultiService):
             if config.data_path != self.config.data_path:
                 pumps = choose_pumps(config.data_path, self._reactor)
                 pumps.open()
-            lines = await self._change_doors(config, contexts)
-        except (ValueError, OSError, CannotStartError) as error:
+        except (ValueError, OSError) as error:
             if access_log is not None:
                 access_log.close()
             raise ReloadRefused(str(error)) from error
-        self.pumps, self.relay.make_pump = pumps, pumps.make
-        lines += prepared.apply()
-        lines += self._change_rest(config, access_log)
-        for pool in list(self.upkeeps):
-            self._pool_changed(pool, again=True)
-        await self.listeners.closed()
-        return lines
+        return _Change(prepared, contexts, access_log, pumps)
 
     async def _change_doors(self, config: RelayConfig, contexts: Contexts) -> list[str]:
         """

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from wsrelay.operate.address import address_of_endpoint
 
-__all__ = ["NotPassedOnError", "endpoint_from"]
+__all__ = ["NotPassedOnError", "PassedEndpoint", "endpoint_from"]
 
 BACKLOG: Final = 50
 """Connections that wait to be accepted where nobody says how many; Twisted's number."""
@@ -117,14 +117,7 @@ class SystemdEndpoint:
 
     def _adopt(self, factory: IProtocolFactory) -> Any:
         with self._passed_on() as passed:
-            passed.setblocking(False)
-            if passed.family == socket.AF_UNIX:
-                port: Any = _Port._fromListeningDescriptor(self.reactor, passed.fileno(), factory)
-                port.startListening()
-            else:
-                port = self.reactor.adoptStreamPort(passed.fileno(), passed.family, factory)
-            port.socket.listen(self.backlog)
-            return port
+            return _adopt(self.reactor, passed, factory, self.backlog)
 
     def _passed_on(self) -> socket.socket:
         """Return another descriptor of the socket."""
@@ -144,8 +137,40 @@ class SystemdEndpoint:
         raise NotPassedOnError(f"systemd's socket is not as {self.description} says: {what}")
 
 
+@implementer(IStreamServerEndpoint)
+@frozen
+class PassedEndpoint:
+    """
+    Listens on a socket that another process of this relay has bound, and keeps.
+
+    :param passed: stays open, so that it can be listened on again.
+    """
+
+    reactor: Any
+    passed: socket.socket
+    backlog: int
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; see `IStreamServerEndpoint`."""
+        return execute(_adopt, self.reactor, self.passed, factory, self.backlog)
+
+
+def _adopt(
+    reactor: Any, passed: socket.socket, factory: IProtocolFactory, backlog: int
+) -> IListeningPort:
+    """Listen on another descriptor of a socket that listens already."""
+    passed.setblocking(False)
+    if passed.family == socket.AF_UNIX:
+        port: Any = _Port._fromListeningDescriptor(reactor, passed.fileno(), factory)
+        port.startListening()
+    else:
+        port = reactor.adoptStreamPort(passed.fileno(), passed.family, factory)
+    port.socket.listen(backlog)
+    return port  # type: ignore[no-any-return]
+
+
 class _Port(unix.Port):
-    """A unix socket of systemd's: its file's mode and its end are not ours to decide."""
+    """A unix socket of somebody else's: its file's mode and its end are not ours to decide."""
 
     @override
     def startListening(self) -> None:

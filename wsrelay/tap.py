@@ -104,9 +104,9 @@ class Options(usage.Options):
         return load(self["config"], os.environ, make_checks())
 
 
-class TwistdRelayService(RelayService):
+class UnderTwistd(RelayService):
     """
-    The service under twistd, which also hears signals.
+    What a service under twistd does, too: it hears signals.
 
     SIGTERM and SIGINT are Twisted's: they stop the service, which drains.  A second one
     ends the drain.  SIGHUP opens the access log anew and reloads.
@@ -155,6 +155,10 @@ class TwistdRelayService(RelayService):
         reloaded.addErrback(lambda failure: log.failure("SIGHUP: the reload failed", failure))
 
 
+class TwistdRelayService(UnderTwistd):
+    """A relay in one process."""
+
+
 def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
     """Make what twistd runs."""
     from twisted.internet import reactor
@@ -169,7 +173,7 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
     # twistd's own log is on standard output only in the foreground without --logfile.
     elsewhere = parent.get("logfile") or parent.get("syslog") or parent.get("logger")
     file = options["config"]
-    return TwistdRelayService(
+    return _class_for(options.config)(
         options.config,
         reactor,
         to_stdout=foreground and not elsewhere,
@@ -177,6 +181,17 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
         load=None if file is None else _loader(file),
         file=None if file is None else os.path.abspath(file),
     )
+
+
+def _class_for(config: RelayConfig) -> type[UnderTwistd]:
+    if config.workers == 1:
+        return TwistdRelayService
+    from wsrelay.workers.parent import ParentService  # only a relay of several needs all that
+
+    class TwistdParentService(UnderTwistd, ParentService):
+        """The parent of a relay of several processes."""
+
+    return TwistdParentService
 
 
 def _loader(file: str) -> Callable[[], RelayConfig]:

@@ -37,7 +37,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
         job.ask(relay.at("data_path"), job.checks.data_path, relay.get("data_path"))
     options: dict[str, Any] = {
         name: relay.settings[name].value
-        for name in ("drain_timeout", "drain_rate", "max_connections", "data_path")
+        for name in ("workers", "drain_timeout", "drain_rate", "max_connections", "data_path")
         if name in relay.settings
     }
     return RelayConfig(

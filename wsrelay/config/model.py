@@ -255,6 +255,7 @@ class RelayConfig:
     listeners: tuple[ListenerConfig, ...]
     routes: tuple[RouteConfig, ...]
     pools: tuple[PoolConfig, ...]
+    workers: int | Literal["auto"] = 1
     drain_timeout: float = 30.0
     drain_rate: Rate | None = None
     max_connections: int | None = None

@@ -43,7 +43,12 @@ RELAY = [
         many=True,
     ),
     Option("upstream", upstream, "", "short form: upstreams of the pool default", many=True),
-    Option("workers", word_or("auto", integer(1), "auto"), "1", "processes", only=(1,)),
+    Option(
+        "workers",
+        word_or("auto", integer(1, 64), "auto"),
+        "1",
+        "processes that relay; auto: one for each CPU",
+    ),
     Option("drain_timeout", duration_or_zero, "30s", "how long stopping takes"),
     Option(
         "drain_rate",

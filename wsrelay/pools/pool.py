@@ -8,6 +8,7 @@ them; a `Lease` counts the session there until it ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from attrs import frozen
 
@@ -17,11 +18,12 @@ from wsrelay.interfaces import IBalancer
 from wsrelay.pools.members import Roll
 from wsrelay.pools.queue import WaitingLine
 from wsrelay.pools.sticky import StickyCookie
-from wsrelay.pools.upstream import Change, Lease, Seconds, Source, Upstream
+from wsrelay.pools.upstream import Change, Health, Lease, Seconds, Source, Upstream
 
 __all__ = ["Lease", "MemberChanges", "Pool", "Upstream"]
 
 HealthListener = Callable[["Pool", Upstream, Change], None]
+CheckListener = Callable[["Pool", Upstream, Health, str, bool], None]
 OutcomeListener = Callable[["Pool", Upstream, str | None], None]
 
 
@@ -42,6 +44,15 @@ class MemberChanges:
         return bool(self.added or self.removed or self.changed or self.reordered)
 
 
+@frozen
+class Memo:
+    """A pool as it is in one process, for another one; see `Pool.memo`."""
+
+    roll: Roll
+    is_draining: bool
+    states: dict[tuple[str, str], dict[str, Any]]  # by name and URL
+
+
 def _nobody(*_anything: object) -> None:
     """Be told what nobody listens to."""
 
@@ -57,7 +68,7 @@ class Pool:
     :ivar line: the clients that wait for one of them.
     :param commons: what is counted together with other processes.
     :ivar on_health: told when an upstream's health changes; *on_outcome*: how its handshakes
-        end, see `Upstream`.
+        end, and *on_checked*: what checks found, see `Upstream`.
     :ivar on_freed: told of a place given back while clients of other processes wait for one.
     :ivar is_draining: upstreams that come are drained, too.
     """
@@ -76,6 +87,7 @@ class Pool:
         self.line = WaitingLine(commons.tally("waiting", config.name))
         self.on_health: HealthListener = _nobody
         self.on_outcome: OutcomeListener = _nobody
+        self.on_checked: CheckListener = _nobody
         self.on_freed: Callable[[Pool], None] = _nobody
         self.is_draining = False
         self.upstreams: tuple[Upstream, ...] = ()
@@ -180,6 +192,20 @@ class Pool:
         """Return what a source of upstreams said last."""
         return self._roll.said(source)
 
+    def memo(self) -> Memo:
+        """Return what `recall` takes in another process."""
+        states = {(each.name, each.url): each.memo() for each in self.upstreams}
+        return Memo(self._roll, self.is_draining, states)
+
+    def recall(self, memo: Memo) -> MemberChanges:
+        """Have the upstreams that the pool has in another process, as they are there."""
+        self._roll, self.is_draining = memo.roll, memo.is_draining
+        changes = self._call_roll()
+        for each in self.upstreams:
+            if state := memo.states.get((each.name, each.url)):
+                each.recall(state)
+        return changes
+
     def set_members(self, source: Source, upstreams: Iterable[UpstreamConfig]) -> MemberChanges:
         """Take all upstreams that a source names now; those of other sources stay."""
         self._roll.say(source, upstreams)
@@ -232,6 +258,7 @@ class Pool:
         upstream = Upstream(config, self.config, self._seconds, source, self._commons)
         upstream.on_free = self._freed
         upstream.on_outcome = lambda upstream, why: self.on_outcome(self, upstream, why)
+        upstream.on_checked = lambda *check: self.on_checked(self, *check)
         upstream.on_health = self._health_changed
         if self.is_draining:
             upstream.state = "drain"

@@ -23,7 +23,7 @@ from wsrelay.config.model import StickyConfig
 from wsrelay.interfaces import IUpstream
 from wsrelay.pools.upstream import Upstream
 
-__all__ = ["StickyCookie"]
+__all__ = ["StickyCookie", "machine_secret", "use_secret"]
 
 VERSION: Final = "1"
 RENEW_SHARE: Final = 0.5
@@ -47,7 +47,7 @@ class StickyCookie:
     ) -> None:
         self.config = config
         self._now = now
-        secret = config.secret or _machine_secret()
+        secret = config.secret or machine_secret()
         self._key = blake2b(f"wsrelay sticky\0{pool}\0{secret}".encode(), digest_size=32).digest()
 
     def find(self, cookies: Mapping[str, str], upstreams: Iterable[Upstream]) -> Upstream | None:
@@ -120,14 +120,26 @@ def _base36(number: int) -> str:
     return digits or "0"
 
 
-@cache
-def _machine_secret() -> str:
+_told: list[str] = []
+
+
+def use_secret(secret: str) -> None:
+    """Use what another process of this relay has: it may have been drawn there."""
+    _told[:] = [secret]
+
+
+def machine_secret() -> str:
     """
     Return what stays the same on this machine and who is not on it does not know.
 
     Relays on several machines need ``secret=`` to understand each other's cookies, and one
     in a container without a machine id, to understand its own after a restart.
     """
+    return _told[0] if _told else _secret_of_this_machine()
+
+
+@cache
+def _secret_of_this_machine() -> str:
     for path in _SECRETS:
         try:
             text = Path(path).read_text("ascii").strip()

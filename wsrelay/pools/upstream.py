@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from attrs import define, field, frozen
 from zope.interface import implementer
@@ -35,6 +35,12 @@ HISTORY: Final = 50
 """Changes of health that are remembered."""
 
 _LONG_AGO: Final = float("-inf")
+
+_MEMO: Final = (
+    *("weight", "state", "since", "checked", "down_until", "last_problem"),
+    *("_told", "_seen_up", "_proven", "_on_trial", "_warm_at"),
+)
+"""What another process of the relay has to know of an upstream; all times are monotonic."""
 
 
 @frozen
@@ -106,7 +112,8 @@ class Upstream:
     :ivar down_until: passive health: it looks down before this time.
     :ivar checked: what health checks say; 'unknown' without any.
     :ivar on_health: told of each `Change`; *on_free* of each place given back; *on_outcome* of
-        how handshakes end, as far as it makes a difference: why one failed, or None.
+        how handshakes end, as far as it makes a difference: why one failed, or None; *on_checked* of
+        what `check_found` is told.
     """
 
     config: UpstreamConfig
@@ -136,6 +143,7 @@ class Upstream:
     on_health: Callable[[Upstream, Change], None] = field(default=_nobody, init=False)
     on_free: Callable[[], None] = field(default=_nobody, init=False)
     on_outcome: Callable[[Upstream, str | None], None] = field(default=_nobody, init=False)
+    on_checked: Callable[[Upstream, Health, str, bool], None] = field(default=_nobody, init=False)
     since: float = field(init=False)
     """When `health` became what it is, as far as anybody noticed."""
     _told: Health = field(default="unknown", init=False)
@@ -167,6 +175,16 @@ class Upstream:
         self.max_connections, self.backup = config.max_connections, config.backup
         if self._failed_at.maxlen != policy.max_fails:
             self._failed_at = deque(self._failed_at, maxlen=policy.max_fails)
+
+    def memo(self) -> dict[str, Any]:
+        """Return what `recall` takes in another process of this machine."""
+        return {name: getattr(self, name) for name in _MEMO} | {"failed": [*self._failed_at]}
+
+    def recall(self, memo: dict[str, Any]) -> None:
+        """Be in the state in which another process has it; nobody is told."""
+        for name in _MEMO:
+            setattr(self, name, memo[name])
+        self._failed_at.extend(memo["failed"])
 
     @property
     def active(self) -> int:
@@ -297,6 +315,7 @@ class Upstream:
             showed before is out of date.
         """
         self.checked = health
+        self.on_checked(self, health, why, proves)
         if health == "down":
             self._proven = self._seen_up = False
             if self._told != "down":

@@ -94,6 +94,8 @@ class Relay:
     sessions: dict[str, Session] = field(factory=dict, init=False)
     tags: Tags = field(factory=Tags, init=False)
     is_draining: bool = field(default=False, init=False)
+    is_part: bool = field(default=False, init=False)
+    """It is one of several processes, and another one says what concerns all."""
     on_members: Callable[[Pool], None] = field(default=nobody_cares, init=False)
     """Called when the upstreams of a pool have changed."""
 
@@ -180,7 +182,8 @@ class Relay:
 
     def _health_changed(self, pool: Pool, upstream: Upstream, change: Change) -> None:
         was_down = len(upstream.history) > 1
-        if change.to == "down" or was_down:  # not the first sign of life
+        is_news = change.to == "down" or was_down  # not the first sign of life
+        if is_news and not self.is_part:
             tell = log.warn if change.to == "down" else log.info
             tell(
                 "upstream {pool}/{upstream} is {health}: {why}",

@@ -1,0 +1,1 @@
+"""``workers = N``: a parent that supervises, and processes that relay."""

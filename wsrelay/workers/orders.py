@@ -1,0 +1,37 @@
+"""What the parent tells a worker that begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from wsrelay.config.model import RelayConfig
+from wsrelay.pools.pool import Memo
+
+__all__ = ["Orders"]
+
+
+@frozen
+class Orders:
+    """
+    All that a worker needs; the descriptors that go with it are, in this order, that of the
+    shared memory and those of the listening sockets.
+
+    :param number: the worker's, from 0.
+    :param counts: whether what operators want to see is counted.
+    :param to_stdout: where ``access = -`` writes; see `wsrelay.service.RelayService`.
+    :param endpoints: those of the listening sockets.
+    :param pools: the pools as they are, by name.
+    :param is_draining: whether the whole relay is drained.
+    :param secret: of ``sticky`` cookies; see `wsrelay.pools.sticky.machine_secret`.
+    """
+
+    number: int
+    config: RelayConfig
+    counts: bool
+    to_stdout: bool
+    endpoints: tuple[str, ...]
+    pools: Mapping[str, Memo]
+    is_draining: bool
+    secret: str

@@ -1,0 +1,308 @@
+"""The parent of a relay of several processes: it keeps the sockets, and relays nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger as TwistedLogger
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from wsrelay import __version__
+from wsrelay.admin.control import Refused
+from wsrelay.config.model import RelayConfig, UpstreamConfig
+from wsrelay.listeners import Listeners
+from wsrelay.log import Logger
+from wsrelay.pools.pool import Pool, Upstream
+from wsrelay.pools.sticky import machine_secret
+from wsrelay.pools.upstream import Health
+from wsrelay.service import RelayService, ReloadRefused
+from wsrelay.sharing import Region, SharedCommons
+from wsrelay.workers.count import count_of
+from wsrelay.workers.orders import Orders
+from wsrelay.workers.supervisor import Supervisor, Worker
+
+__all__ = ["ParentService"]
+
+log = Logger()
+
+ROOM: Final = 16
+"""Workers that a reload may ask for, at least; twice those of the start, if that is more."""
+
+ANSWERS: Final = 2.0
+"""Seconds for a worker to answer what an operator asks."""
+
+BEGINS: Final = 30.0
+"""Seconds for a worker to begin, or to change its configuration."""
+
+GRACE: Final = 5.0
+"""Seconds beyond ``drain_timeout`` and the longest ``close_timeout`` for a worker to end."""
+
+
+@define(eq=False)
+class _Member:
+    """A worker that has its orders, and the listening sockets that it knows."""
+
+    worker: Worker
+    endpoints: set[str]
+    is_up: bool = field(default=False)
+
+
+class ParentService(RelayService):
+    """
+    A relay whose clients are relayed by workers.
+
+    It binds the listeners and never accepts; it checks and discovers upstreams, listens for
+    operators, reads the configuration, and tells the workers.
+
+    :param config: with ``workers`` of 2 or more, or ``auto``.
+    :param options: see `RelayService`.
+    """
+
+    def __init__(self, config: RelayConfig, reactor: Any, **options: Any) -> None:
+        count = count_of(config.workers)
+        self.room = max(ROOM, 2 * count)
+        self._region = Region.create(self.room + 1)
+        self._members: dict[int, _Member] = {}
+        self._discovered: dict[str, tuple[UpstreamConfig, ...]] = {}
+        self._is_up = False
+        super().__init__(
+            config, reactor, commons=SharedCommons(self._region, self.room), **options
+        )
+        self.supervisor = Supervisor(
+            reactor, count, on_start=self._begin, on_end=self._ended, on_call=self._called
+        )
+
+    @override
+    def make_listeners(self) -> Listeners:
+        return Listeners(self.relay, self._reactor, accepts=False)
+
+    # starting
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        self.supervisor.start()
+
+    @override
+    def _say_up(self) -> None:
+        """Wait until a worker is."""
+
+    def _begin(self, worker: Worker) -> Deferred[Any]:
+        """Give a process its orders; it listens when this fires."""
+        sockets = self.listeners.sockets()
+        orders = Orders(
+            worker.number,
+            self.config,
+            self.desk is not None,
+            self._to_stdout,
+            tuple(sockets),
+            {pool.name: pool.memo() for pool in self.relay.pools.values()},
+            self.relay.is_draining,
+            machine_secret(),
+        )
+        descriptors = [self._region.fileno(), *(_fileno(port) for port in sockets.values())]
+        member = self._members[worker.number] = _Member(worker, set(sockets))
+        began = worker.channel.call("begin", orders, descriptors=descriptors, timeout=BEGINS)
+        return began.addCallback(self._began, member)
+
+    def _began(self, _: Any, member: _Member) -> None:
+        member.is_up = True
+        if not self._is_up and all(each.is_up for each in self._members.values()):
+            self._is_up = True
+            log.info(
+                "wsrelay {version} is up with {count} workers; frames go through {pump}",
+                version=__version__,
+                count=len(self._members),
+                pump=self.pumps.words,
+            )
+
+    def _ended(self, worker: Worker, reason: str) -> None:
+        """Forget what a process had that is gone."""
+        self._members.pop(worker.number, None)
+        self._region.clear(worker.number)
+
+    # what workers say
+
+    def _called(self, worker: Worker, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "log":
+            self._log(worker, *arguments)
+        elif name == "outcome":
+            self._outcome(worker, *arguments)
+        elif name == "freed":
+            self._tell(name, *arguments, but=worker)
+        else:
+            raise ValueError(f"a worker says {name}, which means nothing")
+
+    def _log(self, worker: Worker, level: str, namespace: str, text: str) -> None:
+        TwistedLogger(namespace).emit(
+            LogLevel.levelWithName(level),
+            "worker {number}: {text}",
+            number=worker.number,
+            text=text,
+        )
+
+    def _outcome(self, worker: Worker, pool: str, name: str, url: str, why: str | None) -> None:
+        for upstream in self._upstreams(pool, name, url):
+            upstream.has_shown() if why is None else upstream.has_failed(why)
+        self._tell("outcome", pool, name, url, why, but=worker)
+
+    def _upstreams(self, pool: str, name: str, url: str) -> list[Upstream]:
+        home = self.relay.pools.get(pool)
+        known = () if home is None else home.upstreams
+        return [each for each in known if (each.name, each.url) == (name, url)]
+
+    # what workers are told
+
+    def _tell(self, name: str, *arguments: Any, but: Worker | None = None) -> None:
+        for member in self._members.values():
+            if member.worker is not but:
+                member.worker.channel.tell(name, *arguments)
+
+    @override
+    def _pool_changed(self, pool: Pool, *, again: bool = False) -> None:
+        pool.on_checked = self._tell_checked
+        super()._pool_changed(pool, again=again)
+        found = pool.said("discovery")
+        if self._discovered.get(pool.name, ()) != found:
+            self._discovered[pool.name] = found
+            self._tell("discovered", pool.name, found)
+
+    def _tell_checked(
+        self, pool: Pool, upstream: Upstream, health: Health, why: str, proves: bool
+    ) -> None:
+        self._tell("checked", pool.name, upstream.name, upstream.url, health, why, proves)
+
+    @override
+    def reopen_log(self) -> None:
+        super().reopen_log()
+        self._tell("reopen_log")
+
+    # what operators ask; see `wsrelay.workers.control.Crew`
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Those that should be there."""
+        return self.supervisor.workers
+
+    def ask(self, method: str, *arguments: Any) -> Deferred[list[tuple[int, Any]]]:
+        """
+        Ask all workers for the answer of a method of their `RelayControl`.
+
+        :returns: number and answer of each that answers in time; a refusal is an answer.
+        """
+        asked = [
+            each.worker.channel.call("control", method, arguments, timeout=ANSWERS).addBoth(
+                lambda answer, number=number: (number, answer)
+            )
+            for number, each in self._members.items()
+            if each.is_up
+        ]
+        return gatherResults(asked).addCallback(_answers)
+
+    # reload
+
+    @override
+    def _loaded(self, config: RelayConfig) -> RelayConfig:
+        return config
+
+    @override
+    async def ask_others(self, config: RelayConfig) -> None:
+        count = count_of(config.workers)
+        if count > self.room:
+            raise ReloadRefused(
+                f"workers = {count}: there is room for {self.room} until wsrelay is restarted"
+            )
+        asked = [
+            each.worker.channel.call("try", config, timeout=BEGINS)
+            for each in self._members.values()
+        ]
+        for each in asked:
+            try:
+                await each
+            except ReloadRefused:
+                raise
+            except Exception as error:  # it is gone, or too busy; another one takes its place
+                log.warn("a worker did not say whether it can change: {why}", why=error)
+
+    @override
+    async def tell_others(self, config: RelayConfig) -> None:
+        told = [self._change(each, config) for each in self._members.values()]
+        await gatherResults(told, consumeErrors=True)
+        self.supervisor.set_count(count_of(config.workers), self._stop_worker)
+
+    def _change(self, member: _Member, config: RelayConfig) -> Deferred[Any]:
+        sockets = self.listeners.sockets()
+        new = [endpoint for endpoint in sockets if endpoint not in member.endpoints]
+        member.endpoints = set(sockets)
+        changed = member.worker.channel.call(
+            "change",
+            config,
+            self.desk is not None,
+            new,
+            descriptors=[_fileno(sockets[endpoint]) for endpoint in new],
+            timeout=BEGINS,
+        )
+        return changed.addErrback(self._not_changed, member.worker)
+
+    def _not_changed(self, failure: Failure, worker: Worker) -> None:
+        log.error(
+            "worker {number} cannot follow the new configuration and is ended: {why}",
+            number=worker.number,
+            why=failure.getErrorMessage(),
+        )
+        worker.kill()
+
+    # stopping
+
+    @override
+    def _drained(self) -> Deferred[None]:
+        shares = self._shares()
+
+        def stop(worker: Worker) -> Deferred[Any]:
+            return self._stop_worker(worker, shares.get(worker.number))
+
+        config = self.config
+        longest = max((each.close_timeout for each in config.routes), default=0.0)
+        stopped = self.supervisor.stop(stop, config.drain_timeout + longest + GRACE)
+        both = gatherResults([super()._drained(), stopped], consumeErrors=True)
+        return both.addCallback(lambda _: self._region.close())
+
+    def _stop_worker(self, worker: Worker, per_second: float | None = None) -> Deferred[Any]:
+        return worker.channel.call("stop", per_second, timeout=None)
+
+    def _shares(self) -> dict[int, float]:
+        """Return how much of ``drain_rate`` is each worker's: as it has clients."""
+        rate, clients = self.config.drain_rate, self.relay.doors.tally.parts
+        everybody = sum(clients[number] for number in self._members)
+        if rate is None or not everybody:
+            return {}
+        return {
+            number: max(rate.per_second * clients[number] / everybody, 0.001)
+            for number in self._members
+        }
+
+    @override
+    def hurry(self) -> None:
+        super().hurry()
+        self._tell("hurry")
+
+
+def _answers(asked: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Leave out those that did not answer."""
+    answers = []
+    for number, answer in asked:
+        if not isinstance(answer, Failure):
+            answers.append((number, answer))
+        elif answer.check(Refused):
+            answers.append((number, answer.value))
+    return answers
+
+
+def _fileno(port: Any) -> int:
+    fileno: Callable[[], int] = port.socket.fileno
+    return fileno()
