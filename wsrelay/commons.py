@@ -146,7 +146,7 @@ class OwnTally:
 
     def add(self, n: int) -> None:
         """Change it."""
-        self.own += n
+        self.own = max(self.own + n, 0)
 
     def add_below(self, most: int) -> bool:
         """Add one, unless it is *most* already."""
