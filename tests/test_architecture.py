@@ -25,6 +25,7 @@ PURE = [
     "wsrelay.balancers",
     "wsrelay.guards",
     "wsrelay.pools.pool",
+    "wsrelay.sharing",
     "wsrelay.health.verdict",
     "wsrelay.http.files",
     "wsrelay.http.redirect",
