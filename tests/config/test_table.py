@@ -29,7 +29,6 @@ EVERY = [(kind.name, option) for kind in KINDS.values() for option in kind.optio
 WITH_DEFAULT = [(kind, option) for kind, option in EVERY if option.default]
 
 UNSUPPORTED = {
-    "relay": ["workers = 2", "workers = auto"],
     "cluster": ["redis = redis://127.0.0.1/0", "prefix = x"],
 }
 

@@ -108,17 +108,17 @@ def test_without_a_secret_it_is_the_machines(monkeypatch, tmp_path) -> None:
     files[1].write_text(" \n")
     files[2].write_text("0123\n")
     monkeypatch.setattr(sticky, "_SECRETS", files)
-    sticky._machine_secret.cache_clear()
+    sticky._secret_of_this_machine.cache_clear()
     try:
         assert find(cookie_with(secret=None), value_for(cookie_with(secret="0123"), BETA)) is BETA
         files[2].write_bytes(b"\xff")
-        sticky._machine_secret.cache_clear()
+        sticky._secret_of_this_machine.cache_clear()
         value = value_for(cookie_with(secret=None), BETA)
         assert find(cookie_with(secret=None), value) is BETA
-        sticky._machine_secret.cache_clear()
+        sticky._secret_of_this_machine.cache_clear()
         assert find(cookie_with(secret=None), value) is None
     finally:
-        sticky._machine_secret.cache_clear()
+        sticky._secret_of_this_machine.cache_clear()
 
 
 @given(st.integers(0, len(GOOD) - 1), st.characters(codec="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -105,7 +106,7 @@ class WorkerService(RelayService):
         :param endpoints: those of new listening sockets, whose *descriptors* come along.
         """
         for endpoint, descriptor in zip(endpoints, descriptors, strict=True):
-            self._passed[endpoint] = socket.socket(fileno=descriptor)
+            self._passed[endpoint] = socket.socket(fileno=os.dup(descriptor))
         if counts and self.desk is None:
             self._need_desk().start()
         lines = await self.change_to(evolve(config, admin=None))
@@ -170,6 +171,6 @@ class WorkerService(RelayService):
 def attach_sockets(endpoints: Sequence[str], descriptors: Sequence[int]) -> dict[str, socket.socket]:
     """Return the listening sockets that came with descriptors."""
     return {
-        endpoint: socket.socket(fileno=descriptor)
+        endpoint: socket.socket(fileno=os.dup(descriptor))
         for endpoint, descriptor in zip(endpoints, descriptors, strict=True)
     }
