@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, frozen
 from twisted.application.service import MultiService
@@ -46,9 +46,15 @@ class ReloadRefused(Exception):  # noqa: N818
     *errors* are the lines for the operator.
     """
 
+    travels: ClassVar = True
+    """It goes as it is from one process of a relay to another; see `wsrelay.workers.channel`."""
+
     def __init__(self, *errors: str) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.errors
 
 
 @frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -23,11 +23,17 @@ class Refused(Exception):  # noqa: N818  the name of what it is
     :param errors: one sentence each, where there are several.
     """
 
+    travels: ClassVar = True
+    """It goes as it is from one process of a relay to another; see `wsrelay.workers.channel`."""
+
     def __init__(self, status: int, message: str, errors: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, self.message, self.errors)
 
 
 @frozen
