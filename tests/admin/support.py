@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPMessage, HTTPResponse
 from typing import Any
@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITransport
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from tests.relay.support import FakeTransport, Frame, frames_in, settle
@@ -157,9 +158,19 @@ DRAIN: Json = {
     "done": False,
 }
 
+ANSWERED_SOON = (
+    *("status", "pools", "sessions", "session", "close_session", "change_upstream"),
+    *("add_upstream", "remove_upstream", "rebalance", "drain", "ready", "metrics"),
+)
+"""What a control may answer later; a message and a reload always take their time."""
+
 
 class FakeControl:
-    """Remembers what it was told to do; `broken` makes all of it fail."""
+    """
+    Remembers what it was told to do; `broken` makes all of it fail.
+
+    With `late` it answers later: each answer waits in `waiting` until a test gives it.
+    """
 
     def __init__(self) -> None:
         self.orders: list[tuple[Any, ...]] = []
@@ -171,6 +182,26 @@ class FakeControl:
         self.statuses = 0
         self.padding = ""
         self.broken = False
+        self.late = False
+        self.waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in ANSWERED_SOON or not self.late:
+            return found
+        return lambda *arguments: self._later(lambda: found(*arguments))
+
+    def _later(self, answer: Callable[[], Any]) -> Deferred[Any]:
+        self.waiting.append((Deferred(), answer))
+        return self.waiting[-1][0]
+
+    def give(self) -> None:
+        """Give the answer that waits longest."""
+        waiting, answer = self.waiting.pop(0)
+        try:
+            waiting.callback(answer())
+        except Exception:
+            waiting.errback(Failure())
 
     def _check(self) -> None:
         if self.broken:

@@ -18,6 +18,7 @@ from tests.admin.support import (
     PATH_UPSTREAM,
     SESSION,
     STATUS,
+    Client,
     Reply,
     World,
     logged,
@@ -444,3 +445,73 @@ def test_json_is_not_sensitive_to_what_names_hold(
     reply = world.ask("GET", "/status.json")
     assert json.loads(reply.body) == value
     assert reply.body.isascii()
+
+
+# answers that come later
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/status.json", None),
+        ("GET", "/metrics", None),
+        ("GET", "/api/pools", None),
+        ("GET", "/api/sessions", None),
+        ("GET", "/api/sessions/88be0c", None),
+        ("DELETE", "/api/sessions/88be0c", None),
+        ("POST", "/api/pools/chat/upstreams", {"upstream": "ws://10.0.0.5:3000"}),
+        ("PATCH", "/api/pools/chat/upstreams/a", {"weight": 3}),
+        ("DELETE", "/api/pools/chat/upstreams/a", None),
+        ("POST", "/api/pools/chat/rebalance", {"rate": "10/s"}),
+        ("POST", "/api/pools/chat/drain", {}),
+        ("POST", "/api/pools/chat/ready", {}),
+        ("POST", "/api/drain", {}),
+        ("POST", "/api/ready", {}),
+    ],
+)
+def test_an_answer_that_comes_later_is_the_same(method: str, path: str, body: Any) -> None:
+    def send(world: World) -> Client:
+        text = b"" if body is None else json.dumps(body).encode()
+        client = world.connect()
+        client.send(request(method, path, {"Content-Type": "application/json"}, text))
+        return client
+
+    world = World()
+    at_once = send(world).reply(method)
+    world.control.late = True
+    client = send(world)
+    assert client.take() == b""
+    world.control.give()
+    client.settle()
+    reply = client.reply(method)
+    assert (reply.status, reply.body) == (at_once.status, at_once.body)
+    assert reply.status in (200, 201)
+
+
+def test_a_refusal_that_comes_later_is_one() -> None:
+    world = World()
+    world.control.late = True
+    client = world.connect()
+    client.send(request("GET", "/api/sessions/77"))
+    world.control.give()
+    client.settle()
+    reply = client.reply()
+    assert (reply.status, reply.error) == (404, "There is no session 77.")
+
+
+def test_nobody_waits_for_ever() -> None:
+    world = World()
+    world.control.late = True
+    client = world.connect()
+    client.send(request("GET", "/status.json"))
+    world.advance(9.0, client)
+    assert client.take() == b""
+    world.advance(1.0, client)
+    assert client.reply().status == 504
+
+
+def test_probes_are_answered_at_once_by_a_relay_that_is_late() -> None:
+    world = World()
+    world.control.late = True
+    assert world.ask("GET", "/healthz").status == 200
+    assert world.ask("GET", "/readyz").status == 200

@@ -234,6 +234,136 @@ def test_what_fails_is_logged_once_and_all_are_told(world: World) -> None:
     world.assert_at_rest()
 
 
+# answers that come later
+
+
+@pytest.fixture
+def slow(world: World) -> World:
+    """A world whose relay answers when a test says so."""
+    world.control.late = True
+    return world
+
+
+def give_all(world: World, *clients: Client) -> None:
+    while world.control.waiting:
+        world.control.give()
+    for client in clients:
+        client.settle()
+
+
+def test_answers_that_come_later_are_told_when_they_are_there(slow: World) -> None:
+    client = slow.watch()
+    slow.advance(0.5, client)
+    assert client.messages() == []
+    give_all(slow, client)
+    (message,) = client.messages()
+    assert (message["status"], message["sessions"]["total"]) == (STATUS, 1)
+
+
+def test_two_rounds_never_overlap(slow: World) -> None:
+    client = slow.watch()
+    slow.advance(4.0, client)
+    assert len(slow.control.waiting) == 1
+    give_all(slow, client)
+    assert slow.control.statuses == 1
+    assert len(client.messages()) == 1
+    slow.advance(1.0, client)
+    give_all(slow, client)
+    assert slow.control.statuses == 2
+    assert len(client.messages()) == 1
+
+
+def test_who_comes_in_the_middle_of_a_round_has_the_next_one_at_once(slow: World) -> None:
+    first = slow.watch()
+    second = slow.watch()
+    slow.control.give()  # the status
+    slow.control.give()  # the sessions
+    for client, count in ((first, 1), (second, 0)):
+        client.settle()
+        assert len(client.messages()) == count
+    give_all(slow, first, second)
+    assert (len(first.messages()), len(second.messages())) == (0, 1)
+
+
+def test_no_line_of_the_log_is_lost_between_two_dashboards_of_a_round(slow: World) -> None:
+    slow.control.late = False
+    clients = [slow.watch() for _ in range(3)]
+    choose(clients[1], pool="chat")
+    slow.advance(1.0, *clients)
+    slow.control.late = True
+    slow.control.say("one")
+    slow.advance(1.0, *clients)
+    slow.control.give()
+    slow.control.give()
+    slow.control.say("two")
+    give_all(slow, *clients)
+    slow.advance(1.0, *clients)
+    give_all(slow, *clients)
+    for client in clients:
+        told = [line["text"] for message in client.messages() for line in message["log"]]
+        assert told == ["one", "two"]
+
+
+def test_an_answer_that_never_comes_costs_a_turn_and_no_dashboard(slow: World) -> None:
+    client = slow.watch()
+    with logged() as events:
+        slow.advance(4.9, client)
+        slow.control.late = False  # what is asked from now on is answered
+        slow.advance(0.05, client)
+        assert client.messages() == []
+        slow.advance(1.05, client)
+    assert [event["log_level"].name for event in events if "seconds" in event] == ["warn"]
+    assert client.messages()
+
+
+def test_an_answer_that_fails_late_is_logged_and_all_are_told(slow: World) -> None:
+    client = slow.watch()
+    slow.control.broken = True
+    with logged() as events:
+        give_all(slow, client)
+    assert [event["log_failure"].type for event in events if "log_failure" in event] == [
+        ZeroDivisionError
+    ]
+    assert code_of(client) == 1011
+
+
+def test_a_filter_that_is_refused_late_ends_this_connection_only(slow: World) -> None:
+    client, other = slow.watch(), slow.watch()
+    give_all(slow, client, other)
+    for each in (client, other):
+        assert len(each.messages()) == 1
+    choose(client, pool="gone")
+    slow.advance(1.0, client, other)
+    give_all(slow, client, other)
+    assert code_of(client) == 1008
+    assert len(other.messages()) == 1
+
+
+def test_who_has_left_meanwhile_is_told_nothing_and_the_others_are(slow: World) -> None:
+    client, other = slow.watch(), slow.watch()
+    give_all(slow, client, other)
+    for each in (client, other):
+        assert len(each.messages()) == 1
+    slow.advance(1.0, client, other)
+    client.transport.peer_resets()
+    client.settle()
+    give_all(slow, other)
+    assert len(other.messages()) == 1
+
+
+def test_nothing_is_left_when_the_last_one_leaves_in_the_middle_of_a_round(slow: World) -> None:
+    client = slow.watch()
+    client.transport.peer_resets()
+    client.settle()
+    slow.assert_at_rest()
+    with logged() as events:
+        give_all(slow)
+    assert not [event for event in events if "log_failure" in event]
+    again = slow.watch()
+    give_all(slow, again)
+    assert len(again.messages()) == 1
+
+
 def test_there_are_so_many_dashboards_at_most(world: World) -> None:
     clients = [world.watch() for _ in range(32)]
     reply = world.ask("GET", "/live", HANDSHAKE)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from wsrelay.admin.control import Control, Refused
-from wsrelay.admin.live import FILTERS, Live
+from wsrelay.admin.control import Control, Refused, Soon
+from wsrelay.admin.live import Live
 from wsrelay.admin.login import Logins
 from wsrelay.admin.messages import (
     Answer,
@@ -19,9 +19,10 @@ from wsrelay.admin.messages import (
     json_answer,
     text_answer,
 )
+from wsrelay.admin.news import FILTERS
 from wsrelay.admin.reading import read_body, read_number, read_publication, read_query
 from wsrelay.admin.routing import Entry, Route
-from wsrelay.admin.waiting import within
+from wsrelay.admin.waiting import settled, within
 from wsrelay.config.values import close_code, integer, rate_of
 from wsrelay.page import content_security_policy
 from wsrelay.wire.close import MAX_REASON
@@ -37,8 +38,13 @@ MOST_LISTED: Final = 10_000
 PATIENCE: Final = 60.0
 """Seconds after which nobody is kept waiting for a reload, or for a message to be sent."""
 
+SOON: Final = 10.0
+"""The same for everything else; other processes of the relay are asked for less."""
+
 STATES: Final = ("ready", "drain", "down")
 MOST_WEIGHT: Final = 65_535
+
+T = TypeVar("T")
 
 
 def make_routes(control: Control, logins: Logins | None, live: Live, reactor: Any) -> list[Route]:
@@ -117,28 +123,28 @@ class Api:
         why_not = self._control.not_ready()
         return text_answer(503 if why_not else 200, (why_not or "ready").encode())
 
-    def status(self, call: Call) -> Answer:
+    async def status(self, call: Call) -> Answer:
         """``GET /status.json``."""
-        return json_answer(200, self._control.status())
+        return json_answer(200, await self._soon(self._control.status()))
 
-    def metrics(self, call: Call) -> Answer:
+    async def metrics(self, call: Call) -> Answer:
         """``GET /metrics``."""
-        return text_answer(200, self._control.metrics(), "version=0.0.4; ")
+        return text_answer(200, await self._soon(self._control.metrics()), "version=0.0.4; ")
 
     # sessions
 
-    def sessions(self, call: Call) -> Answer:
+    async def sessions(self, call: Call) -> Answer:
         """``GET /api/sessions?pool=&upstream=&route=&listener=&client=&tag=&limit=``."""
         wanted = read_query(call, (*FILTERS, "limit"))
         limit = read_number(wanted, "limit", LISTED, MOST_LISTED)
         wanted.pop("limit", None)
-        return json_answer(200, self._control.sessions(wanted, limit))
+        return json_answer(200, await self._soon(self._control.sessions(wanted, limit)))
 
-    def session(self, call: Call, id: str) -> Answer:
+    async def session(self, call: Call, id: str) -> Answer:
         """``GET /api/sessions/ID``."""
-        return json_answer(200, self._control.session(id))
+        return json_answer(200, await self._soon(self._control.session(id)))
 
-    def close_session(self, call: Call, id: str) -> Answer:
+    async def close_session(self, call: Call, id: str) -> Answer:
         """``DELETE /api/sessions/ID?code=&reason=``."""
         given = read_query(call, ("code", "reason"))
         try:
@@ -148,7 +154,7 @@ class Api:
         reason = given.get("reason", "closed by the operator")
         if len(reason.encode()) > MAX_REASON:
             raise Refused(400, f"reason: it is over {MAX_REASON} bytes; a close frame has no more.")
-        return json_answer(200, self._control.close_session(id, code, reason))
+        return json_answer(200, await self._soon(self._control.close_session(id, code, reason)))
 
     async def publish(self, call: Call) -> Answer:
         """``POST /api/publish``."""
@@ -158,20 +164,20 @@ class Api:
 
     # pools
 
-    def pools(self, call: Call) -> Answer:
+    async def pools(self, call: Call) -> Answer:
         """``GET /api/pools``."""
-        return json_answer(200, self._control.pools())
+        return json_answer(200, await self._soon(self._control.pools()))
 
-    def add_upstream(self, call: Call, pool: str) -> Answer:
+    async def add_upstream(self, call: Call, pool: str) -> Answer:
         """``POST /api/pools/POOL/upstreams``."""
         line = read_body(call, {"upstream": str}, ["upstream"])["upstream"].strip()
         if not line or not line.isprintable():
             raise Refused(
                 400, "'upstream' has to be one line, such as ws://10.0.0.5:3000 weight=2."
             )
-        return json_answer(201, self._control.add_upstream(pool, line))
+        return json_answer(201, await self._soon(self._control.add_upstream(pool, line)))
 
-    def change_upstream(self, call: Call, pool: str, name: str) -> Answer:
+    async def change_upstream(self, call: Call, pool: str, name: str) -> Answer:
         """``PATCH /api/pools/POOL/upstreams/NAME``."""
         body = read_body(call, {"state": str, "weight": int})
         if not body:
@@ -181,13 +187,15 @@ class Api:
             raise Refused(400, f"'state' has to be one of {', '.join(STATES)}.")
         if weight is not None and not 1 <= weight <= MOST_WEIGHT:
             raise Refused(400, f"'weight' has to be from 1 to {MOST_WEIGHT}.")
-        return json_answer(200, self._control.change_upstream(pool, name, state, weight))
+        return json_answer(
+            200, await self._soon(self._control.change_upstream(pool, name, state, weight))
+        )
 
-    def remove_upstream(self, call: Call, pool: str, name: str) -> Answer:
+    async def remove_upstream(self, call: Call, pool: str, name: str) -> Answer:
         """``DELETE /api/pools/POOL/upstreams/NAME``."""
-        return json_answer(200, self._control.remove_upstream(pool, name))
+        return json_answer(200, await self._soon(self._control.remove_upstream(pool, name)))
 
-    def rebalance(self, call: Call, pool: str) -> Answer:
+    async def rebalance(self, call: Call, pool: str) -> Answer:
         """``POST /api/pools/POOL/rebalance``."""
         text = read_body(call, {"rate": str}, ["rate"])["rate"].strip()
         try:
@@ -196,19 +204,19 @@ class Api:
             raise Refused(400, f"'rate': {error}.") from error
         if rate.burst is not None:
             raise Refused(400, "'rate': a burst has no meaning here; expected one like 10/s.")
-        return json_answer(200, self._control.rebalance(pool, rate.per_second))
+        return json_answer(200, await self._soon(self._control.rebalance(pool, rate.per_second)))
 
     # the relay
 
-    def drain(self, call: Call, pool: str | None = None) -> Answer:
+    async def drain(self, call: Call, pool: str | None = None) -> Answer:
         """``POST /api/drain`` and ``POST /api/pools/POOL/drain``."""
         read_body(call, {})
-        return json_answer(200, self._control.drain(pool))
+        return json_answer(200, await self._soon(self._control.drain(pool)))
 
-    def ready(self, call: Call, pool: str | None = None) -> Answer:
+    async def ready(self, call: Call, pool: str | None = None) -> Answer:
         """``POST /api/ready`` and ``POST /api/pools/POOL/ready``."""
         read_body(call, {})
-        return json_answer(200, self._control.ready(pool))
+        return json_answer(200, await self._soon(self._control.ready(pool)))
 
     async def reload(self, call: Call) -> Answer:
         """``POST /api/reload``."""
@@ -216,3 +224,7 @@ class Api:
         late = Refused(504, "The reload is still under way; the log will say how it ends.")
         changes = await within(self._reactor, PATIENCE, self._control.reload(), late)
         return json_answer(200, {"changes": changes})
+
+    async def _soon(self, answer: Soon[T]) -> T:
+        late = Refused(504, f"There was no answer within {SOON:g} seconds; the log may say why.")
+        return await settled(self._reactor, SOON, answer, late)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
-__all__ = ["Control", "Json", "Publication", "Refused"]
+__all__ = ["Control", "Json", "Publication", "Refused", "Soon"]
+
+T = TypeVar("T")
 
 Json = dict[str, Any]
 """A JSON object; docs/api.rst says what is in each."""
+
+Soon: TypeAlias = T | Deferred[T]
+"""An answer, or one that comes later; see `wsrelay.admin.waiting.settled`."""
 
 
 class Refused(Exception):  # noqa: N818  the name of what it is
@@ -54,18 +59,23 @@ class Publication:
 
 
 class Control(Protocol):
-    """The relay as an operator sees and steers it; all of it is called in the reactor's thread."""
+    """
+    The relay as an operator sees and steers it; all of it is called in the reactor's thread.
 
-    def status(self) -> Json:
+    Whoever has to ask other processes answers later.  A `Refused` is raised, or comes later,
+    too.  Nobody but who called waits for an answer: cancelling it stops nothing.
+    """
+
+    def status(self) -> Soon[Json]:
         """Return the whole state, for ``/status.json``."""
 
     def not_ready(self) -> str:
-        """Return why the relay wants no new clients; empty when it does."""
+        """Return at once why the relay wants no new clients; empty when it does."""
 
-    def pools(self) -> list[Json]:
+    def pools(self) -> Soon[list[Json]]:
         """Return what `status` says of the pools."""
 
-    def sessions(self, wanted: Mapping[str, str], limit: int) -> Json:
+    def sessions(self, wanted: Mapping[str, str], limit: int) -> Soon[Json]:
         """
         Return ``{"total": all that match, "sessions": [the first of them]}``.
 
@@ -75,14 +85,14 @@ class Control(Protocol):
         :raises Refused: 400, there is no such key.
         """
 
-    def session(self, id: str) -> Json:
+    def session(self, id: str) -> Soon[Json]:
         """
         Return all that is known of a session.
 
         :raises Refused: 404, there is none.
         """
 
-    def close_session(self, id: str, code: int, reason: str) -> Json:
+    def close_session(self, id: str, code: int, reason: str) -> Soon[Json]:
         """
         Close both legs of a session.
 
@@ -91,7 +101,9 @@ class Control(Protocol):
         :raises Refused: 404, there is none; 409, it is closing already.
         """
 
-    def change_upstream(self, pool: str, name: str, state: str | None, weight: int | None) -> Json:
+    def change_upstream(
+        self, pool: str, name: str, state: str | None, weight: int | None
+    ) -> Soon[Json]:
         """
         Set what an operator wants of an upstream; None: leave it.
 
@@ -99,7 +111,7 @@ class Control(Protocol):
         :raises Refused: 404, there is none; 409, not now.
         """
 
-    def add_upstream(self, pool: str, line: str) -> Json:
+    def add_upstream(self, pool: str, line: str) -> Soon[Json]:
         """
         Add an upstream.
 
@@ -107,28 +119,28 @@ class Control(Protocol):
         :raises Refused: 400, a bad line; 404, no such pool; 409, the name is taken.
         """
 
-    def remove_upstream(self, pool: str, name: str) -> Json:
+    def remove_upstream(self, pool: str, name: str) -> Soon[Json]:
         """
         Take an upstream away.
 
         :raises Refused: 404, there is none.
         """
 
-    def rebalance(self, pool: str, per_second: float) -> Json:
+    def rebalance(self, pool: str, per_second: float) -> Soon[Json]:
         """
         Move sessions to where the balancer would put them now.
 
         :raises Refused: 404, no such pool; 409, it cannot be now.
         """
 
-    def drain(self, pool: str | None) -> Json:
+    def drain(self, pool: str | None) -> Soon[Json]:
         """
         Take no new clients, and close those there are; None: of the whole relay.
 
         :raises Refused: 404, no such pool.
         """
 
-    def ready(self, pool: str | None) -> Json:
+    def ready(self, pool: str | None) -> Soon[Json]:
         """
         Take `drain` back.
 
@@ -139,8 +151,7 @@ class Control(Protocol):
         """
         Send a message to all live sessions of a route or a pool, or with a tag.
 
-        Fires with ``{"sent": how many, "skipped": {why: how many}}``; cancelling it stops
-        nothing.
+        Fires with ``{"sent": how many, "skipped": {why: how many}}``.
 
         :raises Refused: 404, no such route or pool.
         """
@@ -152,7 +163,7 @@ class Control(Protocol):
         It fails with `Refused` (422) when the file is bad; then nothing has changed.
         """
 
-    def metrics(self) -> bytes:
+    def metrics(self) -> Soon[bytes]:
         """Return the metrics in Prometheus' text format."""
 
     def log_since(self, number: int) -> list[Json]:

@@ -10,26 +10,22 @@ from typing import Any, Final
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITransport
 from typing_extensions import override
 from zope.interface import directlyProvides, implementer
 
 from wsrelay.admin.control import Control, Refused
+from wsrelay.admin.news import FILTERS, LATEST, Filter, Late, News
 from wsrelay.log import Logger
 from wsrelay.wire.close import GOING_AWAY, INTERNAL_ERROR, encode_reason
 
-__all__ = ["FILTERS", "Live"]
+__all__ = ["Live"]
 
 log = Logger()
 
-FILTERS: Final = ("pool", "upstream", "route", "listener", "client", "tag")
-"""What sessions may be chosen by."""
-
 PERIOD: Final = 1.0
 """Seconds between two pushes."""
-
-LISTED: Final = 200
-"""Sessions in a push."""
 
 MOST_VIEWERS: Final = 32
 """Dashboards at a time."""
@@ -44,8 +40,6 @@ LONGEST: Final = 4096
 """Bytes of a message from a dashboard."""
 
 POLICY_VIOLATION: Final = 1008
-
-Filter = tuple[tuple[str, str], ...]
 
 
 class Live:
@@ -62,6 +56,8 @@ class Live:
         self._may_stay = may_stay
         self._timer: IDelayedCall | None = None
         self._viewers: dict[Viewer, None] = {}
+        self._newcomers: list[Viewer] = []
+        self._round: Deferred[None] | None = None
         self._is_stopped = False
         self.reactor = reactor
         self.resource: Any = WebSocketResource(_Factory(self))
@@ -84,16 +80,21 @@ class Live:
     def joined(self, viewer: Viewer) -> None:
         """Tell a new dashboard everything, and from now on what is new."""
         self._viewers[viewer] = None
-        self._push([viewer])
+        self._newcomers.append(viewer)
+        self._begin_round([])
         if self._timer is None:
             self._timer = self.reactor.callLater(PERIOD, self._tick)
 
     def left(self, viewer: Viewer) -> None:
         """Forget a dashboard whose connection has ended."""
         self._viewers.pop(viewer, None)
-        if not self._viewers and self._timer is not None:
+        if self._viewers:
+            return
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._round is not None:
+            self._round.cancel()
 
     def _tick(self) -> None:
         self._timer = self.reactor.callLater(PERIOD, self._tick)
@@ -101,56 +102,48 @@ class Live:
             if not self._may_stay(viewer.http_headers):
                 viewer.close(POLICY_VIOLATION, "The login has ended.")
             viewer.check(self.reactor.seconds())
-        self._push([viewer for viewer in self._viewers if viewer.takes_more])
+        self._begin_round(list(self._viewers))
 
-    def _push(self, viewers: list[Viewer]) -> None:
-        news = _News(self._control)
+    def _begin_round(self, viewers: list[Viewer]) -> None:
+        """Tell these and all newcomers; one round after the other, however long each takes."""
+        if self._round is not None:
+            return
+        viewers += [each for each in self._newcomers if each not in viewers]
+        self._newcomers.clear()
+        ended: Deferred[None] = Deferred.fromCoroutine(self._push(viewers))
+        if not ended.called:
+            self._round = ended
+        ended.addErrback(lambda failure: failure.trap(CancelledError)).addBoth(self._end_round)
+
+    def _end_round(self, _: object) -> None:
+        self._round = None
+        if self._newcomers:
+            self._begin_round([])
+
+    async def _push(self, viewers: list[Viewer]) -> None:
+        news = News(self._control, self.reactor)
         try:
             for viewer in viewers:
-                self._tell(viewer, news)
+                if viewer.takes_more:
+                    await self._tell(viewer, news)
+        except CancelledError:  # nobody looks any more
+            raise
+        except Late:
+            log.warn("admin: dashboards get no news: no answer in {seconds:g} s", seconds=LATEST)
         except Exception:
             log.failure("admin: the dashboards could not be told what is new")
             for viewer in viewers:
                 viewer.close(INTERNAL_ERROR, "The relay failed; its log says how.")
 
-    def _tell(self, viewer: Viewer, news: _News) -> None:
+    async def _tell(self, viewer: Viewer, news: News) -> None:
         try:
-            payload = news.payload(viewer.filter, viewer.seen)
+            message = await news.message(viewer.filter, viewer.seen)
         except Refused as error:
             viewer.close(POLICY_VIOLATION, error.message)
             return
-        viewer.seen = news.last
-        viewer.tell(payload)
-
-
-class _News:
-    """
-    What there is to tell in one turn.
-
-    Everything is asked for once, however many dashboards there are, unless they have
-    filters or have missed a turn.
-    """
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self._status = ""
-        self._payloads: dict[tuple[Filter, int], bytes] = {}
-        self.last = 0
-
-    def payload(self, filter: Filter, seen: int) -> bytes:
-        """Return the message for who chose sessions by *filter* and has *seen* so much log."""
-        key = filter, seen
-        if key not in self._payloads:
-            self._payloads[key] = self._make(filter, seen)
-        return self._payloads[key]
-
-    def _make(self, filter: Filter, seen: int) -> bytes:
-        self._status = self._status or json.dumps(self._control.status(), allow_nan=False)
-        sessions = self._control.sessions(dict(filter), LISTED)
-        lines = self._control.log_since(seen)
-        self.last = max([self.last, seen, *(line["number"] for line in lines)])
-        rest = json.dumps({"sessions": sessions, "log": lines}, allow_nan=False)
-        return f'{{"status": {self._status}, {rest[1:]}'.encode()
+        if viewer.takes_more:  # it may have left meanwhile
+            viewer.seen = message.last
+            viewer.tell(message.payload)
 
 
 @implementer(IPushProducer)

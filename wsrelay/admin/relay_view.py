@@ -13,7 +13,7 @@ from attrs import define, field
 
 from wsrelay import __version__
 from wsrelay.admin.control import Refused
-from wsrelay.admin.live import FILTERS
+from wsrelay.admin.news import FILTERS
 from wsrelay.admin.recent import RecentLog
 from wsrelay.admin.words import (
     Calendar,

@@ -8,17 +8,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from wsrelay.admin.control import Refused
+from wsrelay.admin.control import Refused, Soon
 from wsrelay.log import Logger
 
-__all__ = ["within"]
+__all__ = ["settled", "within"]
 
 log = Logger()
 
 T = TypeVar("T")
 
 
-def within(reactor: IReactorTime, seconds: float, work: Deferred[T], late: Refused) -> Deferred[T]:
+def within(
+    reactor: IReactorTime, seconds: float, work: Deferred[T], late: Exception
+) -> Deferred[T]:
     """
     Return a Deferred that fires as *work* does, or fails with *late*.
 
@@ -37,3 +39,10 @@ def within(reactor: IReactorTime, seconds: float, work: Deferred[T], late: Refus
 
     work.addBoth(done)
     return outcome
+
+
+async def settled(reactor: IReactorTime, seconds: float, answer: Soon[T], late: Exception) -> T:
+    """Return an answer that is there, or wait for one `within` so many seconds."""
+    if isinstance(answer, Deferred):
+        return await within(reactor, seconds, answer, late)
+    return answer
