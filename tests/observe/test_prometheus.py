@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -22,12 +23,14 @@ from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
 from wsrelay.config.model import ListenerConfig, PathRule, Rate, RouteConfig, UpstreamConfig
 from wsrelay.descriptors import soft_limit
-from wsrelay.observe import prometheus
+from wsrelay.observe import exporter
 from wsrelay.observe.bounds import FORGOTTEN_AFTER
+from wsrelay.observe.exporter import Exporter
 from wsrelay.observe.families import FAMILIES
 from wsrelay.observe.lag import INTERVAL, Lag
 from wsrelay.observe.metrics import Metrics
-from wsrelay.observe.prometheus import Exporter
+from wsrelay.observe.prometheus import render
+from wsrelay.observe.samples import Observed
 from wsrelay.observe.traffic import KEPT_FOR, Traffic
 from wsrelay.relay.causes import Cause
 from wsrelay.relay.facts import REFUSALS, Exchanged, Facts, Several
@@ -67,6 +70,9 @@ CONTRACT = {
     "wsrelay_http_requests_in_flight": ("gauge", {"route", "pool", "upstream"}),
     "wsrelay_http_request_seconds": ("histogram", {"phase"}),
     "wsrelay_http_bytes_total": ("counter", {"route", "direction"}),
+    "wsrelay_workers": ("gauge", set()),
+    "wsrelay_worker_restarts_total": ("counter", set()),
+    "wsrelay_worker_sessions": ("gauge", {"worker"}),
 }
 
 PLAIN = b"GET /chat/page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
@@ -92,7 +98,10 @@ class Watched:
     def page(self) -> Page:
         """Return what the page says now."""
         self.world.advance(KEPT_FOR)
-        return read(self.exporter.render())
+        return read(self.render())
+
+    def render(self) -> bytes:
+        return render(self.exporter.samples())
 
     def end(self, *transports: FakeTransport) -> None:
         for each in transports:
@@ -157,7 +166,7 @@ def test_the_documentation_has_the_same_names_and_labels() -> None:
 
 
 def test_every_family_has_its_help_and_no_time_of_creation() -> None:
-    text = busy().exporter.render().decode()
+    text = busy().render().decode()
     for name, family in FAMILIES.items():
         assert family.help
         assert text.count(f"# HELP {name} ") == 1
@@ -172,7 +181,7 @@ def test_nothing_is_in_the_registry_that_others_use_and_relays_stay_apart() -> N
     one.page()
     assert other.page().value("wsrelay_session_seconds_count") == 0
     assert list(REGISTRY._collector_to_names) == before
-    assert "python_info" not in one.exporter.render().decode()
+    assert "python_info" not in one.render().decode()
 
 
 def test_the_library_is_not_loaded_by_what_counts_nor_by_the_service() -> None:
@@ -428,7 +437,7 @@ def test_open_descriptors_are_counted(tmp_path: Path, monkeypatch: pytest.Monkey
     assert before == len(os.listdir("/proc/self/fd")) - 1
     with (tmp_path / "one").open("w"), (tmp_path / "two").open("w"):
         assert watched.page().value("wsrelay_open_fds") == before + 2
-    monkeypatch.setattr(prometheus, "DESCRIPTORS", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(exporter, "DESCRIPTORS", str(tmp_path / "nowhere"))
     page = watched.page()
     assert page.value("wsrelay_open_fds") is None
     assert page.value("wsrelay_draining") == 0
@@ -518,7 +527,7 @@ def test_nothing_that_a_client_sent_is_ever_a_label(data: st.DataObject) -> None
         watched.metrics.session_ended(facts, session)
         watched.traffic.session_ended(facts, session)
         watched.world.relay.sessions[facts.id] = session
-    page = watched.exporter.render().decode()
+    page = watched.render().decode()
     assert MARK not in page
     assert 'upstream="a"' in page
 
@@ -540,9 +549,9 @@ def test_of_a_real_client_nothing_is_on_the_page() -> None:
     plain = request.replace(b"Upgrade", b"X-Not").replace(b"Sec-WebSocket", b"X-Socket")
     world.ask(plain.replace(b"GET", MARK.encode()))
     world.send(world.accept(), b"HTTP/1.1 200 %b\r\n\r\n" % MARK.encode())
-    page = watched.exporter.render().decode()
+    page = watched.render().decode()
     world.end(client)
-    page += watched.exporter.render().decode()
+    page += watched.render().decode()
     assert MARK not in page
     assert MARK.lower() not in page
     assert "192.0.2.7" not in page
@@ -571,7 +580,7 @@ def check_name(name: str) -> None:
     watched.metrics.refused(Facts("1", name, "x", name, "pool", name, status=502), "")
     watched.metrics.refused(Facts("1", name, "x", name, name, name, status=502, method="GET"), "")
     watched.metrics.retried(name)
-    text = watched.exporter.render().decode()
+    text = watched.render().decode()
     # Not the parser of the library alone: it takes other line ends, too, for the end of one.
     lines = [each for each in text.split("\n") if not each.startswith("#")]
     line = re.compile(r'[a-z_]+(\{([a-z]+="([^"\\\n]|\\["\\n])*",?)+\})? [0-9.e+-]+')
@@ -634,3 +643,30 @@ def test_counters_never_go_back(events: list[tuple[str, Any]]) -> None:
             }
             assert all(now[key] >= value for key, value in before.items())
             before = now
+
+
+def test_samples_are_plain_data_that_another_process_can_render() -> None:
+    watched = busy()
+    watched.world.advance(KEPT_FOR)
+    samples = watched.exporter.samples()
+    assert set(samples) == set(FAMILIES)
+    passed_on = pickle.loads(pickle.dumps(samples))
+    assert passed_on == samples
+    assert render(passed_on) == render(samples)
+    assert {type(value) for each in samples.values() for value in each.values()} == {
+        *(int, float, Observed)
+    }
+
+
+def test_a_worker_forgets_the_upstreams_that_it_is_told_and_no_others() -> None:
+    watched = Watched()
+    metrics = watched.metrics
+    for name in "ab":
+        metrics.health_changed("pool", name, "up")
+    leave(watched.world, "a", "b")
+    watched.exporter.samples(())
+    watched.world.advance(FORGOTTEN_AFTER + 1)
+    watched.exporter.samples(())
+    assert set(metrics.upstreams) == {("pool", "a"), ("pool", "b")}
+    watched.exporter.samples([("pool", "a")])
+    assert set(metrics.upstreams) == {("pool", "b")}

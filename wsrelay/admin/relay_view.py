@@ -30,9 +30,11 @@ from wsrelay.admin.words import (
     upstream_words,
 )
 from wsrelay.config.errors import unknown_name
+from wsrelay.observe.bounds import UpstreamKey
+from wsrelay.observe.exporter import Exporter
 from wsrelay.observe.lag import Lag
 from wsrelay.observe.metrics import Metrics, Where
-from wsrelay.observe.prometheus import Exporter
+from wsrelay.observe.samples import Samples
 from wsrelay.observe.traffic import NO_BODIES, NOTHING, Passed, Traffic
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
@@ -150,7 +152,13 @@ class RelayView:
 
     def metrics(self) -> bytes:
         """Return the metrics."""
-        return self._exporter.render()
+        from wsrelay.observe.prometheus import render
+
+        return render(self.samples())
+
+    def samples(self, gone: Collection[UpstreamKey] | None = None) -> Samples:
+        """Return what the metrics are made of; see `Exporter.samples`."""
+        return self._exporter.samples(gone)
 
     def log_since(self, number: int) -> list[Json]:
         """Return the recent lines of the log."""

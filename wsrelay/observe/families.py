@@ -9,11 +9,17 @@ from attrs import frozen
 
 @frozen
 class Family:
-    """One name of the metrics page."""
+    """
+    One name of the metrics page.
+
+    :param of_several: what stands for all processes of a relay: the sum, the largest or the
+        smallest of what each says; or what the parent says, who alone knows.
+    """
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
+    of_several: Literal["sum", "max", "min", "parent"] = "sum"
 
 
 FAMILIES: Final = {
@@ -113,26 +119,44 @@ FAMILIES: Final = {
         "histogram", "Time from a ping of the relay's own to its pong.", ("leg",)
     ),
     "wsrelay_upstream_up": Family(
-        "gauge", "1, or 0 for an upstream that looks down.", ("pool", "upstream")
+        "gauge",
+        "1, or 0 for an upstream that looks down.",
+        ("pool", "upstream"),
+        of_several="parent",
     ),
     "wsrelay_upstream_weight": Family(
-        "gauge", "The upstream's weight as it is now.", ("pool", "upstream")
+        "gauge", "The upstream's weight as it is now.", ("pool", "upstream"), of_several="parent"
     ),
     "wsrelay_health_transitions_total": Family(
-        "counter", "How often an upstream's health became up or down.", ("pool", "upstream", "to")
+        "counter",
+        "How often an upstream's health became up or down.",
+        ("pool", "upstream", "to"),
+        of_several="parent",
     ),
     "wsrelay_queue_length": Family("gauge", "Clients that wait for an upstream.", ("pool",)),
-    "wsrelay_draining": Family("gauge", "1 while the relay as a whole drains, else 0."),
+    "wsrelay_draining": Family(
+        "gauge", "1 while the relay as a whole drains, else 0.", of_several="parent"
+    ),
     "wsrelay_reloads_total": Family(
-        "counter", "Reloads of the configuration, by result: ok or refused.", ("result",)
+        "counter",
+        "Reloads of the configuration, by result: ok or refused.",
+        ("result",),
+        of_several="parent",
     ),
     "wsrelay_reactor_lag_seconds": Family(
-        "gauge", "The largest delay of a timer in the last five to ten seconds."
+        "gauge",
+        "The largest delay of a timer in the last five to ten seconds, of all processes.",
+        of_several="max",
     ),
-    "wsrelay_open_fds": Family("gauge", "Open file descriptors of the process."),
-    "wsrelay_max_fds": Family("gauge", "How many it may have."),
+    "wsrelay_open_fds": Family("gauge", "Open file descriptors, of all processes."),
+    "wsrelay_max_fds": Family(
+        "gauge",
+        "How many there may be: the limits of all processes, so that it compares with those open.",
+    ),
     "wsrelay_accepting": Family(
-        "gauge", "1, or 0 while nobody is let in because file descriptors are short."
+        "gauge",
+        "1, or 0 while a process lets nobody in because its file descriptors are short.",
+        of_several="min",
     ),
     "wsrelay_connections": Family(
         "gauge", "Clients' connections at the moment, sessions included.", ("listener",)
@@ -141,5 +165,18 @@ FAMILIES: Final = {
         "gauge",
         "How many there may be, where that is limited; listener is empty for the whole relay.",
         ("listener",),
+        of_several="parent",
+    ),
+    "wsrelay_workers": Family(
+        "gauge", "Processes that serve clients and run.", of_several="parent"
+    ),
+    "wsrelay_worker_restarts_total": Family(
+        "counter", "Workers that ended unasked and were replaced.", of_several="parent"
+    ),
+    "wsrelay_worker_sessions": Family(
+        "gauge",
+        "Sessions of each worker at the moment; a relay of one process is worker 0.",
+        ("worker",),
+        of_several="parent",
     ),
 }

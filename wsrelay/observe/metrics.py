@@ -1,7 +1,7 @@
 """
 What is counted of requests, sessions and pings: plain numbers, in the reactor's thread.
 
-Nothing here formats or locks; `wsrelay.observe.prometheus` makes metrics of it when
+Nothing here formats or locks; `wsrelay.observe.exporter` makes metrics of it when
 somebody asks.  No label is anything that a client sent: no path, query, host, address, id,
 user agent, origin or method.
 """
@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from functools import partial
-from itertools import accumulate
 from typing import Final, Literal
 
 from attrs import define, field
@@ -54,26 +53,23 @@ class Histogram:
     Counts seconds in buckets.
 
     :param bounds: upper bounds, rising; each belongs to its bucket.
+    :ivar counts: how many were in each bucket; the last has no bound.
     """
 
     bounds: tuple[float, ...]
     sum: float = field(default=0.0, init=False)
-    _counts: list[int] = field(init=False)
+    counts: list[int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._counts = [0] * (len(self.bounds) + 1)
+        self.counts = [0] * (len(self.bounds) + 1)
 
     def observe(self, seconds: float) -> None:
         """Count a time; one before the beginning, by a clock that was set back, is none."""
         if seconds > 0:
-            self._counts[bisect_left(self.bounds, seconds)] += 1
+            self.counts[bisect_left(self.bounds, seconds)] += 1
             self.sum += seconds
         else:
-            self._counts[0] += 1
-
-    def cumulated(self) -> list[int]:
-        """Return how many were at most each bound; the last number is that of all."""
-        return list(accumulate(self._counts))
+            self.counts[0] += 1
 
 
 @define(eq=False)
