@@ -17,6 +17,9 @@ SLACK: Final = 2
 PAUSE: Final = 0.01
 """Seconds for which a process leaves new clients to the others."""
 
+LOOK: Final = 0.001
+"""Seconds after which a client that comes has not waited for the others."""
+
 
 class Port(Protocol):
     """What Twisted's listening ports have in common."""
@@ -36,7 +39,7 @@ class Turns:
     All wait at the same sockets, so that no client waits for a process that is busy or gone,
     and the first one that looks accepts.  Sessions last: without more ado one process could
     have most of them for hours.  So whoever has more clients than another looks away for a
-    moment; and then takes one in any case, in case the others do not.
+    moment; one who waits then all the same is taken in any case: the others are busy.
 
     :param clients: those of each process.
     :param present: 1 for each process that accepts.
@@ -48,6 +51,7 @@ class Turns:
     _ports: set[Port] = field(factory=set, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _is_free: bool = field(default=False, init=False)
+    _reset: IDelayedCall | None = field(default=None, init=False)
 
     def watch(self, port: Port) -> None:
         """Stop and start a port, too."""
@@ -58,9 +62,11 @@ class Turns:
     def forget(self, port: Any) -> None:
         """Learn that a port listens no more; any number of times."""
         self._ports.discard(port)
-        if not self._ports and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._ports:
+            for timer in (self._timer, self._reset):
+                if timer is not None:
+                    timer.cancel()
+            self._timer = self._reset = None
 
     def may_accept(self) -> bool:
         """Say whether a client may be accepted now; else ports are stopped for a moment."""
@@ -85,6 +91,11 @@ class Turns:
     def _look(self) -> None:
         self._timer = None
         self._is_free = True
+        self._reset = self.reactor.callLater(LOOK, self._be_fair)
         for port in self._ports:
             if port.connected and not port.disconnecting:
                 port.startReading()
+
+    def _be_fair(self) -> None:
+        self._reset = None
+        self._is_free = False
