@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,8 +23,6 @@ from tests.system.support import (
     Wire,
     check_own_answer,
     end_normally,
-    frame,
-    handshake,
     masked,
     read_answer,
     read_data,
@@ -44,7 +41,9 @@ def others() -> Iterator[list[RawUpstream]]:
         each.close()
 
 
-def ini(upstream: RawUpstream, others: list[RawUpstream], *, route: str = "", more: str = "") -> str:
+def ini(
+    upstream: RawUpstream, others: list[RawUpstream], *, route: str = "", more: str = ""
+) -> str:
     lines = "\n".join(f"    {each.url} name=u{n}" for n, each in enumerate(others))
     return f"""
 [relay]
@@ -309,11 +308,15 @@ def test_what_one_worker_learnt_the_other_knows(stage: Stage, others: list[RawUp
 def test_a_drain_by_order_closes_sessions_of_every_worker(stage: Stage) -> None:
     pairs = [stage.begin() for _ in range(SESSIONS)]
     admin = Admin.of(stage.relay)
-    admin.ask("PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "drain"})
+    admin.ask(
+        "PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "drain"}
+    )
     for client, _ in pairs:
         assert client.read_frame().close_code == 1012
     check_own_answer(read_answer(stage.ask()), 503)
-    admin.ask("PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "ready"})
+    admin.ask(
+        "PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "ready"}
+    )
     for client, upstream in pairs:
         client.close()
         upstream.close()

@@ -70,9 +70,7 @@ class ParentService(RelayService):
         self._members: dict[int, _Member] = {}
         self._discovered: dict[str, tuple[UpstreamConfig, ...]] = {}
         self._is_up = False
-        super().__init__(
-            config, reactor, commons=SharedCommons(self._region, self.room), **options
-        )
+        super().__init__(config, reactor, commons=SharedCommons(self._region, self.room), **options)
         self.supervisor = Supervisor(
             reactor, count, on_start=self._begin, on_end=self._ended, on_call=self._called
         )
@@ -96,7 +94,7 @@ class ParentService(RelayService):
         """Give a process its orders; it listens when this fires."""
         sockets = self.listeners.sockets()
         orders = Orders(
-            worker.number,
+            _number(worker),
             self.config,
             self.desk is not None,
             self._to_stdout,
@@ -106,7 +104,7 @@ class ParentService(RelayService):
             machine_secret(),
         )
         descriptors = [self._region.fileno(), *(_fileno(port) for port in sockets.values())]
-        member = self._members[worker.number] = _Member(worker, set(sockets))
+        member = self._members[_number(worker)] = _Member(worker, set(sockets))
         began = worker.channel.call("begin", orders, descriptors=descriptors, timeout=BEGINS)
         return began.addCallback(self._began, member)
 
@@ -121,14 +119,18 @@ class ParentService(RelayService):
                 pump=self.pumps.words,
             )
 
-    def _ended(self, worker: Worker, reason: str) -> None:
+    def _ended(self, worker: Worker, fate: str) -> str | None:
         """Forget what a process had that is gone."""
-        self._members.pop(worker.number, None)
-        self._region.clear(worker.number)
+        self._members.pop(_number(worker), None)
+        lost = self.relay.doors.tally.parts[_number(worker)]
+        self._region.clear(_number(worker))
+        return f"its {lost} clients are lost" if lost else None
 
     # what workers say
 
-    def _called(self, worker: Worker, name: str, arguments: tuple[Any, ...]) -> None:
+    def _called(
+        self, worker: Worker, name: str, arguments: tuple[Any, ...], _: tuple[int, ...]
+    ) -> None:
         if name == "log":
             self._log(worker, *arguments)
         elif name == "outcome":
@@ -233,7 +235,7 @@ class ParentService(RelayService):
     async def tell_others(self, config: RelayConfig) -> None:
         told = [self._change(each, config) for each in self._members.values()]
         await gatherResults(told, consumeErrors=True)
-        self.supervisor.set_count(count_of(config.workers), self._stop_worker)
+        self.supervisor.set_count(count_of(config.workers), self._stop_worker, self._patience)
 
     def _change(self, member: _Member, config: RelayConfig) -> Deferred[Any]:
         sockets = self.listeners.sockets()
@@ -263,17 +265,21 @@ class ParentService(RelayService):
     def _drained(self) -> Deferred[None]:
         shares = self._shares()
 
-        def stop(worker: Worker) -> Deferred[Any]:
-            return self._stop_worker(worker, shares.get(worker.number))
+        def stop(worker: Worker) -> None:
+            self._stop_worker(worker, shares.get(_number(worker)))
 
-        config = self.config
-        longest = max((each.close_timeout for each in config.routes), default=0.0)
-        stopped = self.supervisor.stop(stop, config.drain_timeout + longest + GRACE)
+        stopped = self.supervisor.stop(stop, self._patience)
         both = gatherResults([super()._drained(), stopped], consumeErrors=True)
         return both.addCallback(lambda _: self._region.close())
 
-    def _stop_worker(self, worker: Worker, per_second: float | None = None) -> Deferred[Any]:
-        return worker.channel.call("stop", per_second, timeout=None)
+    @property
+    def _patience(self) -> float:
+        """Seconds for a worker to end."""
+        longest = max((each.close_timeout for each in self.config.routes), default=0.0)
+        return self.config.drain_timeout + longest + GRACE
+
+    def _stop_worker(self, worker: Worker, per_second: float | None = None) -> None:
+        worker.channel.tell("stop", per_second)
 
     def _shares(self) -> dict[int, float]:
         """Return how much of ``drain_rate`` is each worker's: as it has clients."""
@@ -290,6 +296,7 @@ class ParentService(RelayService):
     def hurry(self) -> None:
         super().hurry()
         self._tell("hurry")
+        self.supervisor.hurry(GRACE)
 
 
 def _answers(asked: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
@@ -301,6 +308,12 @@ def _answers(asked: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
         elif answer.check(Refused):
             answers.append((number, answer.value))
     return answers
+
+
+def _number(worker: Worker) -> int:
+    """Return the number of a process that has its orders, and so has one."""
+    assert worker.number is not None
+    return worker.number
 
 
 def _fileno(port: Any) -> int:

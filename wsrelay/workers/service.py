@@ -98,7 +98,11 @@ class WorkerService(RelayService):
     # what the parent tells
 
     async def follow(
-        self, config: RelayConfig, counts: bool, endpoints: Sequence[str], descriptors: Sequence[int]
+        self,
+        config: RelayConfig,
+        counts: bool,
+        endpoints: Sequence[str],
+        descriptors: Sequence[int],
     ) -> list[str]:
         """
         Change to a new configuration.
@@ -168,7 +172,9 @@ class WorkerService(RelayService):
     def _say_up(self) -> None: ...
 
 
-def attach_sockets(endpoints: Sequence[str], descriptors: Sequence[int]) -> dict[str, socket.socket]:
+def attach_sockets(
+    endpoints: Sequence[str], descriptors: Sequence[int]
+) -> dict[str, socket.socket]:
     """Return the listening sockets that came with descriptors."""
     return {
         endpoint: socket.socket(fileno=os.dup(descriptor))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from typing import Any, Final
 
@@ -24,15 +23,13 @@ from wsrelay.log import Logger
 from wsrelay.sharing import Region, SharedCommons
 from wsrelay.workers.answering import answer
 from wsrelay.workers.channel import Channel
+from wsrelay.workers.child import HELLO, leave_signals_to_the_parent, parent_channel
 from wsrelay.workers.orders import Orders
 from wsrelay.workers.service import WorkerService, attach_sockets
 
 __all__ = ["main"]
 
 log = Logger()
-
-CONTROL: Final = 3
-"""The descriptor of the connection to the parent."""
 
 
 @define(eq=False)
@@ -49,7 +46,8 @@ class Worker:
         if name == "begin":
             return self._begin(*arguments, descriptors)
         if name == "stop" and self.service is None:
-            return self._leave()
+            self._leave()
+            return None
         service = self.service
         if service is None:
             raise LookupError(f"{name!r} comes before this worker has its orders")
@@ -60,7 +58,8 @@ class Worker:
         if name == "change":
             return Deferred.fromCoroutine(service.follow(*arguments, descriptors))
         if name == "stop":
-            return service.stop(*arguments).addBoth(self._stopped)
+            service.stop(*arguments).addBoth(self._stopped)
+            return None
         return _TOLD[name](service, *arguments)
 
     def _begin(self, orders: Orders, descriptors: tuple[int, ...]) -> None:
@@ -128,17 +127,15 @@ def main() -> None:
     """Run until the parent says that it is enough, or is gone."""
     from twisted.internet import reactor
 
+    leave_signals_to_the_parent()
     follow_monotonic(reactor)
     anywhere: Any = reactor
-    channel = Channel(anywhere, socket.socket(fileno=CONTROL), "the parent")
+    channel = parent_channel(anywhere)
     worker = Worker(anywhere, channel)
     channel.on_call, channel.on_lost = worker.take, worker.lost
     _log_to(channel)
-    # Those of a terminal and of a log rotation reach the whole group; the parent knows more.
-    for each in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: anywhere.callFromThread(worker.end))
-    channel.tell("hello")
+    channel.tell(HELLO)
     anywhere.run(installSignalHandlers=False)
 
 
