@@ -300,7 +300,7 @@ class RelayProcess(Process):
 
     def write(self, config_text: str) -> None:
         """Write another relay.ini; a ``tcp:0`` in a section that has a port is that port."""
-        text, self.ports = _with_ports(config_text, self.ports)
+        text, self.ports = _with_ports(_with_workers(config_text), self.ports)
         self.file.write_text(text, "utf-8")
 
     def hang_up(self, wanted: str = "reload: ") -> str:
@@ -356,6 +356,16 @@ def _accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
+
+
+def _with_workers(config_text: str) -> str:
+    """Ask for as many workers as WSRELAY_WORKERS says: what one process does, several do."""
+    count = os.environ.get("WSRELAY_WORKERS")
+    if count is None or re.search("^workers *=", config_text, re.MULTILINE):
+        return config_text
+    if re.search(r"^\[relay\]", config_text, re.MULTILINE):
+        return re.sub(r"^\[relay\]", f"[relay]\nworkers = {count}", config_text, flags=re.MULTILINE)
+    return f"[relay]\nworkers = {count}\n{config_text}"
 
 
 def _with_ports(config_text: str, known: Mapping[str, int]) -> tuple[str, dict[str, int]]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE, RelayProcess, started_relay
-from tests.system.admin import ADMIN, Admin
+from tests.system.admin import ADMIN, Admin, path_to
 from tests.system.support import (
     LOCAL,
     TEXT,
@@ -41,9 +41,7 @@ def others() -> Iterator[list[RawUpstream]]:
         each.close()
 
 
-def ini(
-    upstream: RawUpstream, others: list[RawUpstream], *, route: str = "", more: str = ""
-) -> str:
+def ini(upstream: RawUpstream, others: list[RawUpstream]) -> str:
     lines = "\n".join(f"    {each.url} name=u{n}" for n, each in enumerate(others))
     return f"""
 [relay]
@@ -54,7 +52,6 @@ endpoint = {LOCAL}
 [route:main]
 pool = main
 close_timeout = 50ms
-{route}
 [route:limited]
 path = /limited
 pool = main
@@ -84,7 +81,6 @@ upstreams =
 balancer = sticky-sid
 upstreams =
 {lines}
-{more}
 {ADMIN}
 [log]
 format = json
@@ -194,7 +190,7 @@ def test_who_waits_to_be_accepted_is_not_lost_with_all_workers(stage: Stage) -> 
     clients = [stage.ask() for _ in range(5)]
     for pid in old:
         os.kill(pid, signal.SIGKILL)
-    for client in clients:
+    for _ in clients:
         upstream = stage.accept()
         upstream.read_head()
         upstream.send(switching())
@@ -308,15 +304,11 @@ def test_what_one_worker_learnt_the_other_knows(stage: Stage, others: list[RawUp
 def test_a_drain_by_order_closes_sessions_of_every_worker(stage: Stage) -> None:
     pairs = [stage.begin() for _ in range(SESSIONS)]
     admin = Admin.of(stage.relay)
-    admin.ask(
-        "PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "drain"}
-    )
+    admin.ask("PATCH", path_to("main", f"127.0.0.1:{stage.upstream.port}"), {"state": "drain"})
     for client, _ in pairs:
         assert client.read_frame().close_code == 1012
     check_own_answer(read_answer(stage.ask()), 503)
-    admin.ask(
-        "PATCH", "/api/pools/main/upstreams/127.0.0.1:%d" % stage.upstream.port, {"state": "ready"}
-    )
+    admin.ask("PATCH", path_to("main", f"127.0.0.1:{stage.upstream.port}"), {"state": "ready"})
     for client, upstream in pairs:
         client.close()
         upstream.close()

@@ -112,8 +112,8 @@ class Upstream:
     :ivar down_until: passive health: it looks down before this time.
     :ivar checked: what health checks say; 'unknown' without any.
     :ivar on_health: told of each `Change`; *on_free* of each place given back; *on_outcome* of
-        how handshakes end, as far as it makes a difference: why one failed, or None; *on_checked* of
-        what `check_found` is told.
+        how handshakes end, as far as it makes a difference: why one failed, or None;
+        *on_checked* of what `check_found` is told.
     """
 
     config: UpstreamConfig

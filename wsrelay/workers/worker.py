@@ -112,6 +112,8 @@ def _log_to(channel: Channel) -> None:
     """Let the parent write what is logged here; without one, standard error."""
 
     def observe(event: Any) -> None:
+        if event.get("log_namespace") == "log_legacy" and event["log_level"] is LogLevel.info:
+            return  # Twisted's own: it has said "starting on" in the parent
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         if channel.is_open:
             level = event.get("log_level", LogLevel.info).name
