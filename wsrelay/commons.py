@@ -79,9 +79,6 @@ class Counts(Protocol):
 class Buckets(Protocol):
     """``handshakes_per_ip``: how often each client may come."""
 
-    def __len__(self) -> int:
-        """Return the number of clients that are remembered."""
-
     def take(self, key: bytes, now: float) -> float:
         """Take a token; 0: it was taken, else the seconds until there is one."""
 
@@ -99,7 +96,7 @@ class Memory(Protocol):
         """Remember a mark of `MARK_SIZE` bytes."""
 
     def keep(self, marks: Collection[bytes]) -> None:
-        """Forget all that has another mark."""
+        """What has another mark may be forgotten: it means nobody any more."""
 
 
 class Commons(Protocol):
@@ -124,7 +121,8 @@ class Commons(Protocol):
         """
         Return a table of sessions.
 
-        :param seconds: the monotonic time; *ttl*: seconds; *size*: the most sessions.
+        :param seconds: the monotonic time; *ttl*: seconds; *size*: the most sessions, for
+            a process that is alone: what processes share has a size of its own.
         """
 
 

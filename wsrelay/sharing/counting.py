@@ -52,22 +52,21 @@ class CountTable:
         """Return where the bucket of a key is, in bytes, which is what is locked."""
         return self.keys + int.from_bytes(key[TAG : TAG + 8], "little") % self.buckets * _BUCKET
 
-    def find(self, key: bytes) -> int:
+    def find(self, key: bytes, bucket: int) -> int:
         """Return the slot of a key, or -1."""
-        start = self.bucket(key)
-        at = self.map.find(key, start, start + _BUCKET)
+        at = self.map.find(key, bucket, bucket + _BUCKET)
         return _NOWHERE if at < 0 else (at - self.keys) // KEY
 
     def across(self, slot: int) -> slice:
         """Return where the counts of a slot are, in `words`."""
         return slice(self._first + slot, self._end, self.stride)
 
-    def claim(self, key: bytes) -> int:
+    def claim(self, key: bytes, bucket: int) -> int:
         """Return the slot of a key, a free one that becomes its own, or -1; hold the lock."""
-        slot = self.find(key)
+        slot = self.find(key, bucket)
         if slot != _NOWHERE:
             return slot
-        first = (self.bucket(key) - self.keys) // KEY
+        first = (bucket - self.keys) // KEY
         for free in range(first, first + WIDTH):
             if not any(self.words[self.across(free)]):
                 at = self.keys + free * KEY
@@ -92,12 +91,13 @@ class SharedTally:
     It remembers the slot where its key was last: any other key that is there by now is seen.
     """
 
-    __slots__ = ("_across", "_at", "_key", "_slot", "_table")
+    __slots__ = ("_across", "_at", "_bucket", "_key", "_slot", "_table")
 
     def __init__(self, table: CountTable, key: bytes) -> None:
         self._table = table
         self._key = key
-        self._move((table.bucket(key) - table.keys) // KEY)
+        self._bucket = table.bucket(key)
+        self._move((self._bucket - table.keys) // KEY)
 
     @property
     def own(self) -> int:
@@ -155,11 +155,11 @@ class SharedTally:
 
     def _begin(self, n: int, most: int | None) -> bool | None:
         """Add under the lock.  False: there are *most*; None: there is no lock, or no slot."""
-        table, bucket = self._table, self._table.bucket(self._key)
-        if not table.region.lock(bucket):
+        table = self._table
+        if not table.region.lock(self._bucket):
             return None
         try:
-            slot = table.claim(self._key)
+            slot = table.claim(self._key, self._bucket)
             if slot == _NOWHERE:
                 return None
             self._move(slot)
@@ -168,7 +168,7 @@ class SharedTally:
             table.words[table.mine + slot] += n
             return True
         finally:
-            table.region.unlock(bucket)
+            table.region.unlock(self._bucket)
 
     def _lower(self, n: int) -> None:
         table = self._table
@@ -183,7 +183,7 @@ class SharedTally:
         """Return the slot of the key, or -1."""
         if self._table.map[self._at] == self._key:
             return self._slot
-        slot = self._table.find(self._key)
+        slot = self._table.find(self._key, self._bucket)
         if slot != _NOWHERE:
             self._move(slot)
         return slot

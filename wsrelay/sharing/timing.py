@@ -37,7 +37,6 @@ class TimeTable:
     def __init__(self, region: Region, times: Times) -> None:
         self.region = region
         self._map = region.map
-        self._slots = times.slots
         self._keys = times.keys
         self._buckets = times.slots // WIDTH
         self._until = times.until // _TIME
@@ -82,12 +81,6 @@ class TimeTable:
     def unlock(self, key: bytes) -> None:
         """Let them in again."""
         self.region.unlock(self._bucket(key))
-
-    def count(self, tag: bytes, now: float) -> int:
-        """Count the entries of a kind: looks at the whole table, a matter of milliseconds."""
-        times = self._times[self._until : self._until + self._slots].tolist()
-        alive = [slot for slot, until in enumerate(times) if until > now]
-        return sum(self._tag(slot) == tag for slot in alive)
 
     def _make_room(self, key: bytes, now: float) -> int:
         first = (self._bucket(key) - self._keys) // KEY
@@ -139,12 +132,7 @@ class SharedBuckets:
     def __init__(self, table: TimeTable, kind: Kind, per_second: float, size: float) -> None:
         self._table = table
         self._kind = kind
-        self._now = 0.0
         self.per_second, self.size = per_second, size
-
-    def __len__(self) -> int:
-        """Return the number of clients that are remembered; see `TimeTable.count`."""
-        return self._table.count(self._kind.tag, self._now)
 
     def take(self, key: bytes, now: float) -> float:
         """
@@ -153,7 +141,6 @@ class SharedBuckets:
         :param key: whose; see `wsrelay.guards.keys.key_of`.
         :returns: 0: it was taken; else seconds until there is one, and nothing was taken.
         """
-        self._now = now
         client = self._kind.key(key)
         is_locked = self._table.lock(client)
         try:
