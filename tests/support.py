@@ -95,8 +95,14 @@ class Process:
         *,
         cwd: Path = PROJECT,
         env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start *command*, with *env* added to this process's environment."""
+        """
+        Start *command*.
+
+        :param env: added to this process's environment.
+        :param pass_fds: descriptors that it has, too, by the same numbers.
+        """
         self.command = [str(word) for word in command]
         self._lines: list[str] = []
         self._ended = False
@@ -111,6 +117,7 @@ class Process:
             text=True,
             encoding="utf-8",
             errors="backslashreplace",
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
