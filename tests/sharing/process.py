@@ -18,6 +18,7 @@ from typing import Any
 import wsrelay.sharing
 from wsrelay.commons import Memory, Place
 from wsrelay.sharing import Region, SharedCommons
+from wsrelay.sharing.region import KEY, WIDTH
 
 NAMES = [f"upstream-{number}" for number in range(24)]
 MOST_NAMES = 4
@@ -102,10 +103,12 @@ def churn(commons: SharedCommons) -> None:
     sys.stdin.readline()
 
 
-def stop_inside(region: Region, commons: SharedCommons) -> None:
-    """Be stopped while it has the locks of all names."""
-    for number in range(region.sizes.names // 16):
-        region.lock(region.layout.names.keys + number * 256)
+def stop_inside(region: Region) -> None:
+    """Be stopped while it has the locks of all buckets."""
+    layout = region.layout
+    for table in (layout.names, layout.clients, layout.rates, layout.sessions):
+        for bucket in range(table.slots // WIDTH):
+            assert region.lock(table.keys + bucket * WIDTH * KEY)
     say(locked=True)
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -207,7 +210,7 @@ def main(what: str, fd: str, index: str, *arguments: str) -> None:
     elif what == "churn":
         churn(commons)
     elif what == "stop-inside":
-        stop_inside(region, commons)
+        stop_inside(region)
     elif what == "die-everywhere":
         say(deaths=die_everywhere(region))
 

@@ -105,17 +105,46 @@ def test_a_process_that_dies_before_any_line_harms_nobody(children: ExitStack) -
 
 def test_who_is_stopped_while_it_has_a_lock_stops_nobody_else(children: ExitStack) -> None:
     region = Region.create(2, SMALL)
+    commons = SharedCommons(region, 0)
+    held, known, new = (commons.tally(name) for name in ("held", "known", "new"))
+    held.add(1)
+    known.add(1)
+    known.add(-1)
     child = start(children, "stop-inside", region, 1)
     heard(child, "locked")
-    commons = SharedCommons(region, 0)
-    tally = commons.tally("clients")
-    assert [tally.add_below(1), tally.add_below(1)] == [True, False]
-    assert (tally.own, tally.total, region.overflows) == (1, 1, 1)
+    held.add(2)
+    held.add(-1)
+    assert (held.total, region.overflows) == (2, 0)  # nobody can take its slot
+    known.add(1)
+    assert (known.own, known.total, region.overflows) == (1, 1, 1)  # anybody could
+    assert [new.add_below(1), new.add_below(1)] == [True, False]
+    assert (new.own, new.total, region.overflows) == (1, 1, 2)
     child.kill()
-    tally.add(-1)
-    assert tally.add_below(1)
-    assert region.overflows == 1
-    assert SharedCommons(region, 1).tally("clients").total == 1
+    new.add(-1)
+    assert new.add_below(1)
+    assert region.overflows == 2
+    other = SharedCommons(region, 1)
+    assert [other.tally(name).total for name in ("held", "known", "new")] == [2, 0, 1]
+    region.close()
+
+
+def test_rates_and_sessions_go_on_without_a_lock(
+    children: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = Region.create(2, SMALL)
+    monkeypatch.setattr("wsrelay.sharing.region.PATIENCE", 0.001)
+    commons = SharedCommons(region, 0)
+    buckets = commons.buckets("chat", 1.0, 1.0)
+    memory = commons.memory("chat", "learnt", lambda: 1e6, 60.0, 100)
+    child = start(children, "stop-inside", region, 1)
+    heard(child, "locked")
+    assert [buckets.take(b"a", 1e6), buckets.take(b"a", 1e6)] == [0.0, 1.0]
+    memory.put("sid", MARK)
+    assert memory.get("sid") == MARK
+    assert region.overflows == 3
+    child.kill()
+    assert buckets.take(b"a", 1e6 + 1) == 0
+    assert region.overflows == 3
     region.close()
 
 

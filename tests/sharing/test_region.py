@@ -47,6 +47,9 @@ def test_who_attaches_sees_the_same() -> None:
 def test_the_descriptor_is_not_given_to_every_child() -> None:
     with region_of(1, ONE_BUCKET) as region:
         assert not os.get_inheritable(region.fileno())
+        os.set_inheritable(region.fileno(), True)
+        Region.attach(region.fileno())
+        assert not os.get_inheritable(region.fileno())
 
 
 def test_what_is_no_memory_of_a_relay_is_refused(tmp_path: Path) -> None:
@@ -212,6 +215,8 @@ def test_what_fits_into_no_bucket_each_process_counts_alone() -> None:
         fits[3].add(-1)
         assert spilled.add_below(4)  # there is a slot for it now
         assert (spilled.own, spilled.parts, elsewhere.parts) == (4, [4, 0], [1, 1])
+        spilled.add(-1)
+        assert (spilled.own, elsewhere.parts) == (3, [1, 1])  # what others do not see goes first
         spilled.add(-5)
         elsewhere.add(-1)
         assert (spilled.own, spilled.total, elsewhere.total) == (0, 0, 0)

@@ -23,8 +23,13 @@ WIDTH: Final = 16
 MOST_COLUMNS: Final = 4096
 """Processes, at most."""
 
-PATIENCE: Final = 0.1
-"""Seconds for which a lock is waited for.  It is held for microseconds, unless its holder stops."""
+PATIENCE: Final = 0.25
+"""
+Seconds for which a lock is waited for.
+
+It is held for microseconds; for tens of milliseconds when the machine is busy and its holder
+is not running; for longer only when that is stopped.
+"""
 
 _SOON: Final = 0.00002
 _MAGIC: Final = b"wsrelay\x01"  # the last byte is the version of the layout
@@ -213,6 +218,7 @@ class Region:
                 f"processes and tables of {asdict(sizes)}; restart the whole relay."
             )
         try:
+            os.set_inheritable(fd, False)
             return cls(fd, columns, sizes, secret)
         except OSError as error:
             raise RegionError(f"The shared memory cannot be mapped ({error}).") from error
