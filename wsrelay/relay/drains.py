@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field, frozen
@@ -16,6 +16,7 @@ from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.closing import Choice, Chosen, Closing, Terms
 from wsrelay.relay.levelling import Levelling
 from wsrelay.relay.session import Session
+from wsrelay.relay.shares import share_of
 from wsrelay.wire import close
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Drains:
             admission.refuse(503, "The relay is stopping; connect again.", "draining")
         relay.close_idle()
         relay.exchanges.drain(relay.config.drain_timeout)
-        terms = self._terms("relay", STOPPING, "drain")
+        members = [each for pool in relay.pools.values() for each in _members(pool)]
+        terms = self._terms("relay", STOPPING, "drain", members)
         return self._begin(relay, terms, Chosen(lambda _: True))
 
     def undrain_relay(self) -> None:
@@ -82,10 +84,10 @@ class Drains:
 
     def drain_pool(self, pool: Pool) -> Closing:
         """Close the sessions of a pool; the states of its upstreams are the caller's."""
-        members = {*pool.upstreams, *pool.gone}
+        members = set(_members(pool))
         for upstream in members:
             self._hang_up(upstream)
-        terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain")
+        terms = self._terms(f"pool {pool.name}", "the pool is drained", "drain", members)
         choice = Chosen(lambda each: each.upstream in members)
         closing = self._begin(pool, terms, choice)
         self._let_requests_end(pool, terms, members)
@@ -94,16 +96,22 @@ class Drains:
     def drain_upstream(self, pool: Pool, upstream: Upstream) -> Closing:
         """Close the sessions of an upstream; its state is the caller's."""
         self._hang_up(upstream)
-        terms = self._terms(_name(pool, upstream), "the upstream is drained", "drain")
+        what, reason = _name(pool, upstream), "the upstream is drained"
+        terms = self._terms(what, reason, "drain", [upstream])
         choice = Chosen(lambda each: each.upstream is upstream)
         closing = self._begin(upstream, terms, choice)
         self._let_requests_end(upstream, terms, {upstream})
         return closing
 
-    def rebalance(self, pool: Pool, rate: Rate) -> Closing:
-        """Close sessions of the fullest upstreams of a pool until they are level."""
+    def rebalance(self, pool: Pool, rate: Rate, goals: Mapping[str, int] | None = None) -> Closing:
+        """
+        Close sessions of the fullest upstreams of a pool until they are level.
+
+        :param rate: this process' own.
+        :param goals: see `Levelling`.
+        """
         terms = Terms(f"pool {pool.name}", "the pool is rebalanced", "rebalance", None, rate)
-        return self._begin(("rebalance", pool), terms, Levelling(pool))
+        return self._begin(("rebalance", pool), terms, Levelling(pool, goals))
 
     def lose(self, pool: Pool, upstream: Upstream, how: OnLoss, why: str) -> None:
         """
@@ -114,7 +122,8 @@ class Drains:
         self._hang_up(upstream)
         is_on_its_way = how == "drain" and upstream in self.running
         if upstream.sessions and not is_on_its_way:
-            terms = self._terms(_name(pool, upstream), f"the upstream is {why}", why)
+            reason = f"the upstream is {why}"
+            terms = self._terms(_name(pool, upstream), reason, why, [upstream])
             self._lose(upstream, terms, how, lambda each: each.upstream is upstream)
 
     def _hang_up(self, upstream: Upstream) -> None:
@@ -128,7 +137,7 @@ class Drains:
 
         Those whose upstream is gone, too, end with the others of that one.
         """
-        terms = self._terms(f"route {name}", "the route is removed", "removed")
+        terms = self._terms(f"route {name}", "the route is removed", "removed", _members(pool))
         wants: Callable[[Session], bool] = lambda each: (  # noqa: E731
             each.route.name == name and each.upstream.source != "gone"
         )
@@ -206,9 +215,11 @@ class Drains:
         for each in list(self.running.values()):
             each.session_ended(session)
 
-    def _terms(self, what: str, reason: str, why: str) -> Terms:
-        config = self.relay.config
-        return Terms(what, reason, why, config.drain_timeout, config.drain_rate)
+    def _terms(self, what: str, reason: str, why: str, upstreams: Iterable[Upstream]) -> Terms:
+        """Say how the sessions of some upstreams are closed."""
+        timeout, rate = self.relay.config.drain_timeout, self.relay.config.drain_rate
+        part = None if rate is None else share_of(rate, upstreams)
+        return Terms(what, reason, why, timeout, part)
 
     def _begin(self, key: object, terms: Terms, choice: Choice) -> Closing:
         """
@@ -244,6 +255,10 @@ class Drains:
                 seconds=closing.elapsed,
                 why=closing.terms.why,
             )
+
+
+def _members(pool: Pool) -> list[Upstream]:
+    return [*pool.upstreams, *pool.gone]
 
 
 def _name(pool: Pool, upstream: Upstream) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import ceil
 
 from attrs import define, field
@@ -21,9 +21,15 @@ class Levelling:
     A share is by weight, of all sessions of the pool, among the upstreams that may take
     new ones.  Clients that come back go where the balancer sends them; so no more
     sessions are closed than stood above the shares at the beginning.
+
+    :param goals: what is fair of one process among several, which does not know what the
+        others have: how many sessions it is to keep on each upstream; see
+        `wsrelay.workers.levels`.  When one of these upstreams takes nobody any more, the
+        plan is void and nothing more is closed.
     """
 
     pool: Pool
+    goals: Mapping[str, int] | None = None
     _sessions: dict[Upstream, list[Session]] = field(factory=dict, init=False)
     _closed: dict[Upstream, list[Session]] = field(factory=dict, init=False)
     left: int = field(default=0, init=False)
@@ -33,7 +39,7 @@ class Levelling:
 
     def begin(self, sessions: Iterable[Session]) -> None:
         """Sort them by upstream, and count those above the shares."""
-        for upstream in self._takers():
+        for upstream in takers_of(self.pool):
             self._sessions[upstream] = []
         for session in sessions:
             if session.upstream in self._sessions and not session.is_ending:
@@ -71,23 +77,33 @@ class Levelling:
     def ended(self, session: Session) -> None:
         """Need nothing: the upstream's count says it."""
 
-    def _takers(self) -> list[Upstream]:
-        up = [each for each in self.pool.upstreams if each.state == "ready" and not each.looks_down]
-        return [each for each in up if not each.backup] or up
-
     def _excess(self) -> dict[Upstream, int]:
         """Say how many sessions each has above its share, those that end not counted."""
-        takers = self._takers()
-        sessions = sum([each.sessions for each in takers])
-        weights = sum([each.weight for each in takers])
+        shares = self._shares(takers_of(self.pool))
         return {
-            each: each.sessions - self._ending(each) - ceil(sessions * each.weight / weights)
-            for each in takers
+            each: each.sessions - self._ending(each) - share
+            for each, share in shares.items()
             if each in self._sessions
         }
+
+    def _shares(self, takers: list[Upstream]) -> dict[Upstream, int]:
+        if self.goals is not None:
+            known = {each.name: each for each in takers}
+            if not self.goals.keys() <= known.keys():
+                return {}
+            return {known[name]: goal for name, goal in self.goals.items()}
+        sessions = sum([each.sessions for each in takers])
+        weights = sum([each.weight for each in takers])
+        return {each: ceil(sessions * each.weight / weights) for each in takers}
 
     def _ending(self, upstream: Upstream) -> int:
         """Count those that were told to close and are not gone yet."""
         told = [each for each in self._closed.get(upstream, ()) if not each.is_over]
         self._closed[upstream] = told
         return len(told)
+
+
+def takers_of(pool: Pool) -> list[Upstream]:
+    """Return the upstreams that may take new sessions: all that share those of the pool."""
+    up = [each for each in pool.upstreams if each.state == "ready" and not each.looks_down]
+    return [each for each in up if not each.backup] or up
