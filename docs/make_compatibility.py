@@ -12,13 +12,14 @@ from wsrelay.config.elsewhere import Habit, Table
 from wsrelay.config.guides import GUIDES
 
 HEAD = """\
-Coming from nginx or HAProxy
-============================
+nginx and HAProxy, directive by directive
+=========================================
 
 What the websocket guides of nginx, ``nginx_tcp_proxy_module``, HAProxy and ingress-nginx write,
 and the line of relay.ini that does it.  ``[route] path = /chat`` stands for that line in a
 ``[route:NAME]``.  Names, addresses and numbers are examples; every option is in
-`configuration <configuration.rst>`_.
+`configuration <configuration.rst>`_; `the way from there to here <migration.rst>`_ is a page of its
+own.
 
 *none needed*
     it is so anyway

@@ -20,8 +20,9 @@ from wsrelay.observe.metrics import (
     Metrics,
 )
 from wsrelay.relay.causes import Cause
-from wsrelay.relay.facts import REFUSALS, Exchanged, Facts
+from wsrelay.relay.facts import Exchanged, Facts
 from wsrelay.relay.pump import Side
+from wsrelay.relay.refusals import REFUSALS
 
 
 def facts(**more: Any) -> Facts:

@@ -24,6 +24,7 @@ from tests.relay.world import ROUTE, World
 from wsrelay.config.model import LogConfig
 from wsrelay.log import Logger
 from wsrelay.observe.access_log import AccessLog, FileSink, NoLog, make_access_log
+from wsrelay.observe.log_keys import EVENTS, KEYS
 from wsrelay.relay.facts import Exchanged, Facts
 from wsrelay.relay.pump import Side
 
@@ -318,6 +319,24 @@ def limited_log(form: Any = "json") -> tuple[AccessLog, list[str], Clock]:
     clock = Clock()
     config = LogConfig(format=form)
     return AccessLog(config, lines.append, lambda: 1_700_000_000.25, reactor=clock), lines, clock
+
+
+def test_the_table_of_keys_says_what_is_in_the_records(converse: Converse) -> None:
+    log, lines, clock = limited_log("json")
+    log.session_opened(FACTS, ANY_SESSION)
+    session = ended_session(converse)
+    log.session_ticked(session)
+    log.session_ended(FACTS, session)
+    log.exchanged(PLAIN, Exchanged(problem="the client left"))
+    log.refused(PLAIN, "why")
+    flooded(log, "too-slow", 11)
+    clock.advance(1.0)
+    found: dict[str, set[str]] = {}
+    for record in map(json.loads, lines):
+        found.setdefault(record["event"], set()).update(record)
+    assert found == {
+        event: {name for name, key in KEYS.items() if event in key.events} for event in EVENTS
+    }
 
 
 def test_refusals_without_number_are_ten_records_and_one_that_sums_up() -> None:

@@ -19,9 +19,10 @@ from typing_extensions import override
 
 from wsrelay.observe.bounds import Counts, Distinct, UpstreamKey
 from wsrelay.relay.causes import Cause
-from wsrelay.relay.facts import REFUSALS, Exchanged, Facts, Nobody
+from wsrelay.relay.facts import Exchanged, Facts, Nobody
 from wsrelay.relay.published import RESULTS
 from wsrelay.relay.pump import Side
+from wsrelay.relay.refusals import REFUSALS
 from wsrelay.relay.session import Session
 
 HANDSHAKE_BUCKETS: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field, frozen
 from typing_extensions import override
@@ -11,34 +11,6 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from wsrelay.relay.pump import Side
     from wsrelay.relay.session import Session
-
-REFUSALS: Final = {
-    "malformed",
-    "header-too-large",
-    "untrusted",
-    "too-slow",
-    "no-route",
-    "plain-http",
-    "address",
-    "origin",
-    "too-many-handshakes",
-    "too-many-connections",
-    "full",
-    "policy",
-    "policy-failed",
-    "no-upstream",
-    "queue-full",
-    "queue-timeout",
-    "draining",
-    "upstream-failed",
-    "upstream-timeout",
-    "body-too-large",
-    "method",
-    "expectation",
-    "client-left",
-    "error",
-}
-"""Why the relay refuses a client, in words that metrics count by."""
 
 
 def new_id() -> str:
