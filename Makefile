@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.wsrelay
 TOOLS = $(VENV)/.wsrelay-tools
 SEARCH = $(VENV)/.wsrelay-fuzz
+WRITING = $(VENV)/.wsrelay-docs
 PYTEST_ARGS ?=
 # Processes that the tests are spread over, file by file.
 WORKERS ?= 2
@@ -17,6 +18,7 @@ BENCH_ARGS ?=
 MINUTES ?= 10
 SOAK_ARGS ?=
 CLANG ?= clang
+MADE = access_log answers commands compatibility configuration metrics plugins
 SECONDS ?= 60
 FUZZ_TARGETS ?=
 SANITIZED = build/sanitized
@@ -27,7 +29,7 @@ SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
 
 .PHONY: run test sanitize fuzz fuzz-frames fuzz-python fuzz-keep lint types coverage bench soak \
-	conformance clean
+	conformance docs pages clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -105,6 +107,19 @@ conformance: $(TOOLS)
 	$(BIN)/python -m tests.conformance --python2 $(PYTHON2) --out docs/conformance.json
 	$(BIN)/python docs/make_conformance.py > docs/conformance.rst
 
+# The documentation as HTML, in build/docs.  Warnings are errors: links that lead nowhere, say.
+docs: $(WRITING)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto \
+		--fresh-env -b html docs build/docs
+	@echo "build/docs/index.html"
+
+# The pages that are made of the code's own tables; tests fail when page and code differ.
+pages: $(TOOLS)
+	@mkdir -p build; for name in $(MADE); do \
+		$(BIN)/python docs/make_$$name.py > build/page.rst || exit 1; \
+		mv build/page.rst docs/$$(echo $$name | tr _ -).rst; \
+	done
+
 $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "wsrelay needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -117,6 +132,11 @@ $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* ws
 $(TOOLS): $(STAMP)
 	@echo "Installing what the tests need."
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
+	@touch $@
+
+$(WRITING): $(STAMP)
+	@echo "Installing what makes the documentation."
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 $(SEARCH): $(TOOLS)

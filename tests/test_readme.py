@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import re
-import socket
-import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from twisted.plugin import IPlugin
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
-from zope.interface import implementer
 
-from tests.peers.certificates import Authority
 from tests.support import PATIENCE, PROJECT, Process, RelayProcess, free_port, started_relay
-from wsrelay.interfaces import IMessageFilterPlugin
-from wsrelay.testing import check_filter_contract
 
 README = (PROJECT / "README.rst").read_text("utf-8")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """Return the code blocks of *language*, unindented, in order."""
-    found = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README)
+    found = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", page)
     return [re.sub(r"(?m)^    ", "", block).strip("\n") + "\n" for block in found]
 
 
@@ -160,35 +150,6 @@ def test_the_relay_ini_with_an_admin_endpoint_is_seen_and_steered(tmp_path: Path
     assert reload == "nothing changed\n"
 
 
-@pytest.mark.peers
-def test_the_relay_ini_of_a_web_application_serves_one(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    pair = authority.issue("www.example.com")
-    (tmp_path / "certs").mkdir()
-    both = pair.certificate.read_text() + pair.key.read_text()
-    (tmp_path / "certs" / "www.pem").write_text(both)
-    (tmp_path / "www").mkdir()
-    (tmp_path / "www" / "index.html").write_text("<p>hello")
-    with echo_upstream() as port:
-        text = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", blocks("ini")[3])
-        text = text.replace(f"ws://127.0.0.1:{port}\nbalancer", f"ws://localhost:{port}\nbalancer")
-        text = re.sub(r"tcp:(80|443)\n", "tcp:0:interface=127.0.0.1\n", text)
-        with started_relay(text, tmp_path) as relay:
-            web, secure = relay.ports["web"], relay.ports["secure"]
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", web)) as asked:
-                asked.request("GET", "/a?b", headers={"Host": "www.example.com"})
-                assert asked.getresponse().headers["Location"] == "https://www.example.com/a?b"
-            context = ssl.create_default_context(cafile=authority.certificate())
-            with context.wrap_socket(
-                socket.create_connection(("127.0.0.1", secure)), server_hostname="www.example.com"
-            ) as wire:
-                wire.sendall(
-                    b"GET / HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n"
-                )
-                answer = wire.makefile("rb").read()
-    assert answer.endswith(b"<p>hello")
-
-
 def _operate(line: str, folder: Path) -> str:
     name, *arguments = line.split()
     ran = subprocess.run(
@@ -197,14 +158,26 @@ def _operate(line: str, folder: Path) -> str:
     return ran.stdout
 
 
-def test_the_balancer_and_the_filter_are_under_30_lines_each() -> None:
+def test_the_balancer_is_under_30_lines() -> None:
     lengths = [len(block.splitlines()) for block in blocks("python")]
-    assert len(lengths) == 4
-    assert sum(lengths[:2]) < 30
-    assert sum(lengths[2:]) < 30
+    assert len(lengths) == 2
+    assert sum(lengths) < 30
 
 
-def _install(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
+def test_the_balancer_keeps_the_contract_as_the_page_of_plugins_tests_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, acme__tenants=blocks("python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("acme", "acme.tenants"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    [code] = blocks("python", (PROJECT / "docs" / "balancer.rst").read_text("utf-8"))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    names["test_it_keeps_the_contract"]()
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
     """Write files, each called by its path with ``__`` for a slash, where Python finds them."""
     for name, text in files.items():
         file = folder / f"{name.replace('__', '/')}.py"
@@ -215,47 +188,9 @@ def _install(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> Non
 
 
 @pytest.mark.peers
-def test_the_filter_is_found_and_writes_who_sent_a_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, plugin = blocks("python")[2:]
-    _install(tmp_path, monkeypatch, acme__senders=made, twisted__plugins__acme_filters=plugin)
-    listed = subprocess.run(
-        [program("wsrelay"), "filters"], capture_output=True, text=True, check=True
-    )
-    assert "sender\n    field  where it is written\n" in listed.stdout
-    with echo_upstream() as port:
-        text = blocks("ini")[4].replace("tcp:8080", "tcp:0:interface=127.0.0.1")
-        text = text.replace("127.0.0.1:3000", f"127.0.0.1:{port}")
-        with started_relay(text, tmp_path) as relay, connect(relay.url) as client:
-            client.send('{"text": "hello", "ip": "forged"}')
-            assert json.loads(client.recv(10)) == {"text": "hello", "ip": "127.0.0.1"}
-            client.send("hello")
-            with pytest.raises(ConnectionClosed) as closed:
-                client.recv(10)
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.reason == "send JSON objects"
-
-
-def test_the_filter_keeps_the_contract() -> None:
-    names: dict[str, Any] = {}
-    exec(blocks("python")[2], names)
-
-    @implementer(IPlugin, IMessageFilterPlugin)
-    class Plugin:
-        name = "sender"
-        options: ClassVar[dict[str, str]] = {}
-
-        def create(self, options: Any, reactor: Any) -> Any:
-            return names["Sender"](reactor, **options)
-
-    check_filter_contract(Plugin())
-
-
-@pytest.mark.peers
 def test_the_balancer_is_found_and_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    balancer, plugin = blocks("python")[:2]
-    _install(tmp_path, monkeypatch, acme__tenants=balancer, twisted__plugins__acme_balancers=plugin)
+    balancer, plugin = blocks("python")
+    install(tmp_path, monkeypatch, acme__tenants=balancer, twisted__plugins__acme_balancers=plugin)
     listed = subprocess.run(
         [program("wsrelay"), "balancers"], capture_output=True, text=True, check=True
     )
