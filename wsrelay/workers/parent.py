@@ -235,7 +235,7 @@ class ParentService(RelayService):
     async def tell_others(self, config: RelayConfig) -> None:
         told = [self._change(each, config) for each in self._members.values()]
         await gatherResults(told, consumeErrors=True)
-        self.supervisor.set_count(count_of(config.workers), self._stop_worker, self._patience)
+        self.supervisor.set_count(count_of(config.workers), _stop, self._patience)
 
     def _change(self, member: _Member, config: RelayConfig) -> Deferred[Any]:
         sockets = self.listeners.sockets()
@@ -263,12 +263,7 @@ class ParentService(RelayService):
 
     @override
     def _drained(self) -> Deferred[None]:
-        shares = self._shares()
-
-        def stop(worker: Worker) -> None:
-            self._stop_worker(worker, shares.get(_number(worker)))
-
-        stopped = self.supervisor.stop(stop, self._patience)
+        stopped = self.supervisor.stop(_stop, self._patience)
         both = gatherResults([super()._drained(), stopped], consumeErrors=True)
         return both.addCallback(lambda _: self._region.close())
 
@@ -277,20 +272,6 @@ class ParentService(RelayService):
         """Seconds for a worker to end."""
         longest = max((each.close_timeout for each in self.config.routes), default=0.0)
         return self.config.drain_timeout + longest + GRACE
-
-    def _stop_worker(self, worker: Worker, per_second: float | None = None) -> None:
-        worker.channel.tell("stop", per_second)
-
-    def _shares(self) -> dict[int, float]:
-        """Return how much of ``drain_rate`` is each worker's: as it has clients."""
-        rate, clients = self.config.drain_rate, self.relay.doors.tally.parts
-        everybody = sum(clients[number] for number in self._members)
-        if rate is None or not everybody:
-            return {}
-        return {
-            number: max(rate.per_second * clients[number] / everybody, 0.001)
-            for number in self._members
-        }
 
     @override
     def hurry(self) -> None:
@@ -308,6 +289,10 @@ def _answers(asked: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
         elif answer.check(Refused):
             answers.append((number, answer.value))
     return answers
+
+
+def _stop(worker: Worker) -> None:
+    worker.channel.tell("stop")
 
 
 def _number(worker: Worker) -> int:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from typing_extensions import override
 
 from wsrelay.commons import Commons
-from wsrelay.config.model import Rate, RelayConfig, UpstreamConfig
+from wsrelay.config.model import RelayConfig, UpstreamConfig
 from wsrelay.listeners import Listeners
 from wsrelay.pools.pool import Pool, Upstream
 from wsrelay.pools.sticky import use_secret
@@ -84,16 +84,6 @@ class WorkerService(RelayService):
         if self._present.own:
             self._present.add(-1)
         return super().stopService()
-
-    def stop(self, per_second: float | None) -> Deferred[Any]:
-        """
-        Stop, and close the sessions at a rate.
-
-        :param per_second: this worker's part of ``drain_rate``; None: over ``drain_timeout``.
-        """
-        rate = None if per_second is None else Rate(per_second)
-        self.relay.config = evolve(self.relay.config, drain_rate=rate)
-        return super().stopService() if not self.running else self.stopService()
 
     # what the parent tells
 

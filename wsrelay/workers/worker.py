@@ -45,8 +45,8 @@ class Worker:
         """Do what the parent says; see `Channel.on_call`."""
         if name == "begin":
             return self._begin(*arguments, descriptors)
-        if name == "stop" and self.service is None:
-            self._leave()
+        if name == "stop":
+            self.end()
             return None
         service = self.service
         if service is None:
@@ -57,9 +57,6 @@ class Worker:
             return answer(service.desk.control, method, given)
         if name == "change":
             return Deferred.fromCoroutine(service.follow(*arguments, descriptors))
-        if name == "stop":
-            service.stop(*arguments).addBoth(self._stopped)
-            return None
         return _TOLD[name](service, *arguments)
 
     def _begin(self, orders: Orders, descriptors: tuple[int, ...]) -> None:
