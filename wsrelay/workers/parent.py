@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, field
@@ -197,13 +198,11 @@ class ParentService(RelayService):
 
         :returns: number and answer of each that answers in time; a refusal is an answer.
         """
-        asked = [
-            each.worker.channel.call("control", method, arguments, timeout=ANSWERS).addBoth(
-                lambda answer, number=number: (number, answer)
-            )
-            for number, each in self._members.items()
-            if each.is_up
-        ]
+        asked = []
+        for number, each in sorted(self._members.items()):
+            if each.is_up:
+                call = each.worker.channel.call("control", method, arguments, timeout=ANSWERS)
+                asked.append(call.addBoth(partial(_numbered, number)))
         return gatherResults(asked).addCallback(_answers)
 
     # reload
@@ -289,6 +288,10 @@ def _answers(asked: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
         elif answer.check(Refused):
             answers.append((number, answer.value))
     return answers
+
+
+def _numbered(number: int, answer: Any) -> tuple[int, Any]:
+    return number, answer
 
 
 def _stop(worker: Worker) -> None:

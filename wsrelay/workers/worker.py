@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -44,7 +45,8 @@ class Worker:
     def take(self, name: str, arguments: tuple[Any, ...], descriptors: tuple[int, ...]) -> Any:
         """Do what the parent says; see `Channel.on_call`."""
         if name == "begin":
-            return self._begin(*arguments, descriptors)
+            (orders,) = arguments
+            return self._begin(orders, descriptors)
         if name == "stop":
             self.end()
             return None
@@ -56,7 +58,8 @@ class Worker:
             assert service.desk is not None
             return answer(service.desk.control, method, given)
         if name == "change":
-            return Deferred.fromCoroutine(service.follow(*arguments, descriptors))
+            config, counts, endpoints = arguments
+            return Deferred.fromCoroutine(service.follow(config, counts, endpoints, descriptors))
         return _TOLD[name](service, *arguments)
 
     def _begin(self, orders: Orders, descriptors: tuple[int, ...]) -> None:
@@ -93,7 +96,7 @@ class Worker:
             self.reactor.callLater(0.05, self.reactor.stop)
 
 
-_TOLD: Final = {
+_TOLD: Final[dict[str, Callable[..., Any]]] = {
     "try": WorkerService.try_change,
     "outcome": WorkerService.outcome,
     "checked": WorkerService.checked,
@@ -119,7 +122,9 @@ def _log_to(channel: Channel) -> None:
             sys.__stderr__.write(f"wsrelay worker, pid {os.getpid()}: {text}\n")
             sys.__stderr__.flush()
 
-    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo(
+        [cast(Any, observe)], redirectStandardIO=False, discardBuffer=True
+    )
 
 
 def main() -> None:
