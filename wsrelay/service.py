@@ -32,7 +32,9 @@ from wsrelay.relay.relay import Relay
 from wsrelay.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from wsrelay.admin.control import Control
     from wsrelay.admin.desk import Desk
+    from wsrelay.admin.relay_control import RelayControl
 
 __all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
@@ -252,6 +254,14 @@ class RelayService(MultiService):
         """Stop at once, when stopping has begun already."""
         self.relay.drains.hurry()
         self.relay.exchanges.hurry()
+
+    def steer(self, own: RelayControl) -> Control:
+        """
+        Return what operators steer the whole relay by.
+
+        :param own: for this process.
+        """
+        return own
 
     def _need_desk(self) -> Desk:
         """Make what the admin endpoint needs, and let it count from now on."""

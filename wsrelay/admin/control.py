@@ -66,6 +66,12 @@ class Control(Protocol):
     too.  Nobody but who called waits for an answer: cancelling it stops nothing.
     """
 
+    def start(self) -> None:
+        """Begin, with the relay; called before anything is asked."""
+
+    def stop(self) -> None:
+        """End; nothing is asked any more."""
+
     def status(self) -> Soon[Json]:
         """Return the whole state, for ``/status.json``."""
 

@@ -8,6 +8,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import globalLogPublisher
 
+from wsrelay.admin.control import Control
 from wsrelay.admin.recent import RecentLog
 from wsrelay.admin.relay_control import RelayControl
 from wsrelay.admin.service import AdminService
@@ -43,7 +44,10 @@ class Desk:
     traffic: Traffic = field(init=False)
     lag: Lag = field(init=False)
     recent: RecentLog = field(factory=RecentLog, init=False)
-    control: RelayControl = field(init=False)
+    own: RelayControl = field(init=False)
+    """Of this process."""
+    control: Control = field(init=False)
+    """Of the whole relay: the same, unless it has several processes."""
     _config: AdminConfig | None = field(default=None, init=False)
     _endpoint: AdminService | None = field(default=None, init=False)
     _retired: list[AdminService] = field(factory=list, init=False)
@@ -52,7 +56,8 @@ class Desk:
         self.metrics = Metrics()
         self.traffic = Traffic(self.reactor.seconds)
         self.lag = Lag(self.reactor)
-        self.control = RelayControl(self.service, self.metrics, self.traffic, self.lag, self.recent)
+        self.own = RelayControl(self.service, self.metrics, self.traffic, self.lag, self.recent)
+        self.control = self.service.steer(self.own)
 
     @property
     def observers(self) -> tuple[Observer, ...]:
@@ -78,6 +83,7 @@ class Desk:
         """Begin to look at the log and at the reactor."""
         globalLogPublisher.addObserver(self.recent)
         self.lag.start()
+        self.control.start()
         if self._endpoint is not None:
             self._endpoint.startService()
             log.info("admin endpoint on {address}", address=self.address)
@@ -85,6 +91,7 @@ class Desk:
     def stop(self) -> Deferred[Any]:
         """Stop listening; the last thing that a relay does."""
         self.lag.stop()
+        self.control.stop()
         globalLogPublisher.removeObserver(self.recent)
         endpoints = [*self._retired, *([] if self._endpoint is None else [self._endpoint])]
         self._endpoint = None

@@ -69,6 +69,12 @@ class RelayView:
         self.calendar = Calendar(relay.reactor.seconds)
         self._exporter = Exporter(relay, self.counts, self.traffic, self.lag)
 
+    def start(self) -> None:
+        """Do nothing: everything is here."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
     # what is there
 
     def status(self) -> Json:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
@@ -14,7 +16,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from wsrelay import __version__
-from wsrelay.admin.control import Refused
+from wsrelay.admin.control import Control, Refused
+from wsrelay.admin.relay_control import RelayControl
 from wsrelay.config.model import RelayConfig, UpstreamConfig
 from wsrelay.listeners import Listeners
 from wsrelay.log import Logger
@@ -23,7 +26,9 @@ from wsrelay.pools.sticky import machine_secret
 from wsrelay.pools.upstream import Health
 from wsrelay.service import RelayService, ReloadRefused
 from wsrelay.sharing import Region, SharedCommons
+from wsrelay.workers.control import WorkersControl
 from wsrelay.workers.count import count_of
+from wsrelay.workers.crew import WorkerFacts
 from wsrelay.workers.orders import Orders
 from wsrelay.workers.supervisor import Supervisor, Worker
 
@@ -70,6 +75,7 @@ class ParentService(RelayService):
         self._region = Region.create(self.room + 1)
         self._members: dict[int, _Member] = {}
         self._discovered: dict[str, tuple[UpstreamConfig, ...]] = {}
+        self._restarts: Counter[int] = Counter()
         self._is_up = False
         super().__init__(config, reactor, commons=SharedCommons(self._region, self.room), **options)
         self.supervisor = Supervisor(
@@ -123,6 +129,8 @@ class ParentService(RelayService):
     def _ended(self, worker: Worker, fate: str) -> str | None:
         """Forget what a process had that is gone."""
         self._members.pop(_number(worker), None)
+        if not worker.was_let_go:
+            self._restarts[_number(worker)] += 1
         lost = self.relay.doors.tally.parts[_number(worker)]
         self._region.clear(_number(worker))
         return f"its {lost} clients are lost" if lost else None
@@ -145,7 +153,7 @@ class ParentService(RelayService):
         TwistedLogger(namespace).emit(
             LogLevel.levelWithName(level),
             "worker {number}: {text}",
-            number=worker.number,
+            number="to be" if worker.number is None else worker.number,
             text=text,
         )
 
@@ -185,12 +193,26 @@ class ParentService(RelayService):
         super().reopen_log()
         self._tell("reopen_log")
 
-    # what operators ask; see `wsrelay.workers.control.Crew`
+    # what operators ask; see `wsrelay.workers.crew.Crew`
+
+    @override
+    def steer(self, own: RelayControl) -> Control:
+        return WorkersControl(own, self)
 
     @property
-    def workers(self) -> Sequence[Worker]:
-        """Those that should be there."""
-        return self.supervisor.workers
+    def workers(self) -> Sequence[WorkerFacts]:
+        """Those that should be there, and those that leave."""
+        there = {_number(worker): worker for worker in self.supervisor.workers}
+        numbers = sorted({*range(self.supervisor.count), *there})
+        return [self._facts_of(number, there.get(number)) for number in numbers]
+
+    def _facts_of(self, number: int, worker: Worker | None) -> WorkerFacts:
+        restarts = self._restarts[number]
+        if worker is None:
+            return WorkerFacts(number, None, time.time(), "waiting", restarts)
+        member = self._members.get(number)
+        state: Literal["up", "starting"] = "up" if member and member.is_up else "starting"
+        return WorkerFacts(number, worker.pid, time.time() - worker.age, state, restarts)
 
     def ask(self, method: str, *arguments: Any) -> Deferred[list[tuple[int, Any]]]:
         """

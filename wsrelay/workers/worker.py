@@ -56,7 +56,7 @@ class Worker:
         if name == "control":
             method, given = arguments
             assert service.desk is not None
-            return answer(service.desk.control, method, given)
+            return answer(service.desk.own, method, given)
         if name == "change":
             config, counts, endpoints = arguments
             return Deferred.fromCoroutine(service.follow(config, counts, endpoints, descriptors))
