@@ -48,6 +48,12 @@ class World(Clock):
         if writer in self.writers:
             self.writers.remove(writer)
 
+    def close(self) -> None:
+        """End all that a test has left."""
+        for each in self.started:
+            each.channel.close()
+            each.protocol.channel.close()
+
     def turn(self) -> int:
         """Let sockets be read and written until nothing moves; return how often one did."""
         for count in range(100_000):
