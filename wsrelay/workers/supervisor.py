@@ -180,8 +180,7 @@ class Supervisor:
             self._pause = None
             self._fill()
 
-        if self._pause is None:
-            self._pause = self._reactor.callLater(pause, go_on)
+        self._pause = self._reactor.callLater(pause, go_on)
 
     def _called(
         self, worker: Worker, name: str, arguments: tuple[Any, ...], descriptors: tuple[int, ...]
@@ -245,13 +244,15 @@ class Supervisor:
     def _spare_ended(self, worker: Worker, fate: str) -> None:
         if self._is_stopping:
             return
-        pause = self._backoff.died(worker.age)
-        when = f"in {pause:g} s" if pause else "at once"
-        log.error(
-            "{line} {fate}; another one is started {when}", line=str(worker), fate=fate, when=when
-        )
-        if pause:
+        if self._pause is None and (pause := self._backoff.died(worker.age)):
             self._wait(pause)
+        left = self._pause.getTime() - self._reactor.seconds() if self._pause else 0.0
+        log.error(
+            "{line} {fate}; another one is started {when}",
+            line=str(worker),
+            fate=fate,
+            when=f"in {left:.1f} s" if self._pause else "at once",
+        )
 
     def _worker_ended(self, place: Place, worker: Worker, fate: str) -> None:
         place.worker = None
