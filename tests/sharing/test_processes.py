@@ -32,7 +32,7 @@ def start(children: ExitStack, what: str, region: Region, index: int, *words: ob
 
 def heard(child: Process, fact: str) -> dict[str, int]:
     _, line = child.wait_for_line(lambda line: f'"{fact}"' in line, what=fact)
-    return json.loads(line)  # type: ignore[no-any-return]
+    return json.loads(line)
 
 
 def test_processes_that_rush_take_exactly_what_there_is(children: ExitStack) -> None:

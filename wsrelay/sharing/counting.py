@@ -112,16 +112,13 @@ class SharedTally:
         table = self._table
         count = sum(table.words[self._across])
         if table.map[self._at] != self._key:  # it is asked last: it may have changed meanwhile
-            count = 0 if self._find() == _NOWHERE else sum(table.words[self._across])
+            count = sum(self._counts())
         return count + table.spilled.get(self._key, 0) if table.spilled else count
 
     @property
     def parts(self) -> Sequence[int]:
         """Each process' part, in the order of their numbers."""
-        table, slot = self._table, self._find()
-        parts = [0] * table.region.columns
-        if slot != _NOWHERE:
-            parts = table.words[self._across].tolist()
+        table, parts = self._table, self._counts()
         parts[table.index] += table.spilled.get(self._key, 0)
         return parts
 
@@ -178,6 +175,15 @@ class SharedTally:
         if slot != _NOWHERE:
             mine = table.mine + slot
             table.words[mine] = max(table.words[mine] - (n - spilled), 0)
+
+    def _counts(self) -> list[int]:
+        """Return the parts that are in a slot, which was the key's before and after."""
+        table = self._table
+        while self._find() != _NOWHERE:
+            counts = table.words[self._across].tolist()
+            if table.map[self._at] == self._key:
+                return counts
+        return [0] * table.region.columns
 
     def _find(self) -> int:
         """Return the slot of the key, or -1."""

@@ -30,8 +30,10 @@ class TimeTable:
     first gives way, of the kind that has most there: who floods a pool with session ids that
     it makes up, or a route with handshakes, pushes out his own.
 
-    Who writes holds the bucket's lock; who reads holds none: a slot that gets another key has
-    a time that is over before, and its own one last.  So a process may die anywhere.
+    Who writes holds the bucket's lock; who reads holds none, and reads the time, the value and
+    the key, in this order.  A slot that gets another key gets first a time that is over, then
+    the key, the value, and its time last: so nobody takes one's value for another's, and a
+    process may die anywhere.
     """
 
     def __init__(self, region: Region, times: Times) -> None:
@@ -60,10 +62,8 @@ class TimeTable:
         if slot == _NOWHERE:
             slot = self._make_room(key, now)
             self._times[self._until + slot] = 0.0
-            self._map[self._value(slot)] = value
             self._map[self._key(slot)] = key
-        else:
-            self._map[self._value(slot)] = value
+        self._map[self._value(slot)] = value
         self._times[self._until + slot] = until
 
     def lock(self, key: bytes) -> bool:
