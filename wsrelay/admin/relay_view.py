@@ -102,6 +102,7 @@ class RelayView:
             "requests": len(relay.exchanges),
             "handshakes": opened,
             "refused": refused,
+            "refusals": {why: count for why, count in self.counts.rejected.items() if count},
             "http": http_words(self.counts.http_requests.items()),
             "lag_s": round(self.lag.seconds, 4),
             "last_reload": self._last_reload(),
@@ -117,6 +118,7 @@ class RelayView:
             ],
             "routes": self._routes(),
             "pools": self.pools(),
+            "workers": [],
         }
 
     def not_ready(self) -> str:
