@@ -250,6 +250,7 @@ def make_status(*pools: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
         "requests": sum(pool["requests"] for pool in pools),
         "handshakes": 40,
         "refused": 3,
+        "refusals": {"malformed": 1, "no-upstream": 2},
         "http": {"total": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0},
         "lag_s": 0.0004,
         "last_reload": None,
@@ -277,6 +278,24 @@ def make_status(*pools: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
             for pool in pools
         ],
         "pools": list(pools),
+        "workers": [],
+        **facts,
+    }
+
+
+def make_worker(number: int, **facts: Any) -> dict[str, Any]:
+    """Make a worker as the relay describes it."""
+    return {
+        "number": number,
+        "pid": 4712 + number,
+        "state": "up",
+        "since": STARTED,
+        "restarts": 0,
+        "sessions": 4,
+        "requests": 0,
+        "connections": 5,
+        "lag_s": 0.0004,
+        "accepting": True,
         **facts,
     }
 

@@ -55,6 +55,7 @@ STATUS: Json = {
     "requests": 2,
     "handshakes": 40,
     "refused": 3,
+    "refusals": {"malformed": 1, "no-upstream": 2},
     "http": {"total": 815, "2xx": 790, "3xx": 12, "4xx": 11, "5xx": 2},
     "lag_s": 0.0004,
     "last_reload": None,
@@ -123,6 +124,7 @@ STATUS: Json = {
             ],
         }
     ],
+    "workers": [],
 }
 SESSION: Json = {
     "id": "88be0c",

@@ -18,6 +18,7 @@ from tests.admin.stand_in import (
     make_pool,
     make_session,
     make_upstream,
+    make_worker,
     serving,
 )
 from tests.browser import chromium
@@ -638,6 +639,60 @@ def test_nothing_behind_a_dialog_gets_the_focus(page: Page) -> None:
         page.press(TAB)
         inside = "return !document.querySelector('main').contains(document.activeElement)"
         assert page.script(inside)
+
+
+# ---- workers
+
+
+def test_a_relay_of_one_process_shows_no_workers(page: Page) -> None:
+    assert not page.find("#workers").is_displayed()
+    assert not page.find("[data-sort=worker]").is_displayed()
+    assert "Worker" not in page.find("#sessions").text
+
+
+def test_workers_are_shown_with_what_is_wrong_with_them(page: Page, relay: StandIn) -> None:
+    relay.message["status"]["workers"] = [
+        make_worker(0, sessions=30),
+        make_worker(1, restarts=2, lag_s=0.25),
+        make_worker(2, state="late"),
+        make_worker(3, state="waiting", pid=None, lag_s=None, sessions=0),
+        make_worker(4, accepting=False),
+    ]
+    relay.push()
+    page.find("[data-worker='3'][data-state=waiting]")
+    cells = [page.texts(f"[data-worker='{number}'] > *")[:7] for number in (0, 1, 3)]
+    assert cells == [
+        ["0", "up", "4712", "30", "5", "0.4 ms", "0"],
+        ["1", "up", "4713", "4", "5", "250 ms", "2"],
+        ["3", "waiting", "–", "0", "5", "–", "0"],
+    ]
+    troubled = page.texts("[data-attention^='worker:']")
+    assert [re.sub("^.*(Worker . [a-z]+).*$", r"\1", each) for each in troubled] == [
+        "Worker 2 does",
+        "Worker 3 has",
+        "Worker 4 lets",
+    ]
+    page.click("[data-attention='worker:2'] button")
+    assert page.script("return document.activeElement.id") == "workers"
+    relay.message["status"]["workers"] = [make_worker(0)]
+    relay.push()
+    page.wait(lambda: len(page.all("[data-worker]")) == 1, "one worker")
+
+
+def test_sessions_tell_their_worker_where_there_are_several(page: Page, relay: StandIn) -> None:
+    relay.message["status"]["workers"] = [make_worker(0), make_worker(1)]
+    for number, each in enumerate(relay.message["sessions"]["sessions"]):
+        each["worker"] = number % 2
+    relay.push()
+    page.shown("[data-sort=worker]")
+    page.click("[data-sort=worker]")
+    shown = page.texts("[data-session] .of-worker")
+    assert shown == sorted(shown, reverse=True)
+    assert {*shown} == {"0", "1"}
+
+
+def test_the_reasons_of_refusals_are_shown(page: Page) -> None:
+    assert "2 no-upstream, 1 malformed" in page.find("#relay-facts").text
 
 
 # ---- sessions
