@@ -447,7 +447,7 @@ class RelayService(MultiService):
             set_level(config.log.level)
             self.ticks.start(config.log.tick if self.running else None)
             lines.append("log changed")
-        names = ("drain_timeout", "drain_rate", "max_connections", "data_path")
+        names = ("workers", "drain_timeout", "drain_rate", "max_connections", "data_path")
         differ = [name for name in names if getattr(old, name) != getattr(config, name)]
         return lines + ([f"relay: {', '.join(differ)} changed"] if differ else [])
 

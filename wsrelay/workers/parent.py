@@ -117,12 +117,13 @@ class ParentService(RelayService):
 
     def _began(self, _: Any, member: _Member) -> None:
         member.is_up = True
-        if not self._is_up and all(each.is_up for each in self._members.values()):
+        up = sum(each.is_up for each in self._members.values())
+        if not self._is_up and up >= self.supervisor.count:
             self._is_up = True
             log.info(
                 "wsrelay {version} is up with {count} workers; frames go through {pump}",
                 version=__version__,
-                count=len(self._members),
+                count=up,
                 pump=self.pumps.words,
             )
 
