@@ -99,7 +99,10 @@ def test_processes_that_are_killed_leave_nothing_that_clear_does_not_take(
 def test_a_process_that_dies_before_any_line_harms_nobody(children: ExitStack) -> None:
     region = Region.create(2, SMALL)
     child = start(children, "die-everywhere", region, 0)
-    assert heard(child, "deaths")["deaths"] > 300
+    lines = 0
+    while "deaths" not in (news := child.wait_for_event(lines)[1]):
+        lines += 1
+    assert news["deaths"] > 300
     region.close()
 
 

@@ -140,9 +140,9 @@ class Places(RuleBasedStateMachine):
 
 
 TestTallies = Tallies.TestCase
-TestTallies.settings = settings(max_examples=150, stateful_step_count=60)
+TestTallies.settings = settings(max_examples=100, stateful_step_count=60)
 TestPlaces = Places.TestCase
-TestPlaces.settings = settings(max_examples=100, stateful_step_count=80)
+TestPlaces.settings = settings(max_examples=50, stateful_step_count=80)
 
 
 @given(
