@@ -249,6 +249,18 @@ def test_many_clients_fill_no_table_of_others() -> None:
         assert region.overflows == seen
 
 
+def test_clients_that_came_and_sessions_have_a_table_each() -> None:
+    with region_of(1, ONE_BUCKET) as region:
+        commons, names = SharedCommons(region, 0), [f"{number}" for number in range(WIDTH)]
+        buckets = commons.buckets("chat", 1.0, 1.0)
+        memory = commons.memory("chat", "learnt", lambda: 1e6, 60.0, 100)
+        assert {buckets.take(name.encode(), 1e6) for name in names} == {0.0}
+        for name in names:
+            memory.put(name, MARK)
+        assert {buckets.take(name.encode(), 1e6) for name in names} == {1.0}
+        assert {memory.get(name) for name in names} == {MARK}
+
+
 def test_who_floods_a_table_pushes_out_his_own() -> None:
     with region_of(1, ONE_BUCKET) as region:
         commons, now = SharedCommons(region, 0), 1e6
