@@ -62,6 +62,7 @@ SHOWN = """\
 wsrelay 0.1.0, pid 4711, up 12s since 2026-11-21T14:00:00Z, ready
 /etc/wsrelay/relay.ini, the native pump
 12 sessions, 14 connections, 1 opening, 40 handshakes, 3 refused
+refused: 2 no-upstream, 1 malformed
 listener public: 127.0.0.1:8080
 route chat: /chat to pool chat, 12 sessions
 last reload at 2026-11-21T14:00:05Z: 1 change
@@ -120,6 +121,7 @@ HTTP_SHOWN = """\
 wsrelay 0.1.0, pid 4711, up 12s since 2026-11-21T14:00:00Z, ready
 /etc/wsrelay/relay.ini, the native pump
 12 sessions, 14 connections, 1 opening, 40 handshakes, 3 refused
+refused: 2 no-upstream, 1 malformed
 plain HTTP: 2 requests under way, 815 over: 790 2xx, 12 3xx, 11 4xx, 2 5xx
 listener public: 127.0.0.1:8080
 route web: /web to pool web, 4 sessions, 1 request, 815 over: 790 2xx, 12 3xx, 11 4xx, 2 5xx
@@ -167,6 +169,7 @@ def test_a_relay_that_is_leaving_says_so(relay: Relay, capsys: Output) -> None:
         " not ready: the relay is draining",
         "/etc/wsrelay/relay.ini, the native pump",
         "12 sessions, 14 connections, 1 opening, 40 handshakes, 3 refused",
+        "refused: 2 no-upstream, 1 malformed",
         "listener public: [::]:443, TLS",
         "route chat: /chat to pool chat, 12 sessions",
         "last reload at then: refused, 1 error",
@@ -206,6 +209,44 @@ def test_sessions_are_listed(relay: Relay, capsys: Output) -> None:
     ran = run(capsys, "sessions")
     assert ran.code == 0
     assert ran.out == f"{SESSIONS}1 session\n"
+
+
+WORKERS = [
+    {
+        "number": number,
+        "pid": 4712 + number,
+        "state": state,
+        "since": "2026-11-21T14:00:00Z",
+        "restarts": number,
+        "sessions": 6,
+        "connections": 7,
+        "lag_s": 0.0004,
+        "accepting": number != 2,
+    }
+    for number, state in enumerate(["up", "late", "up"])
+]
+
+
+def test_workers_are_shown_where_there_are_several(relay: Relay, capsys: Output) -> None:
+    relay.answer("GET /status.json", status(workers=WORKERS))
+    lines = run(capsys, "status").out.splitlines()
+    begin = lines.index("") + 1
+    assert lines[begin : begin + 4] == [
+        "worker  state   pid  sessions  connections     lag  restarts  since",
+        "     0  up     4712         6            7  0.4 ms         0  2026-11-21T14:00:00Z",
+        "     1  late   4713         6            7  0.4 ms         1  2026-11-21T14:00:00Z",
+        "     2  full   4714         6            7  0.4 ms         2  2026-11-21T14:00:00Z",
+    ]
+    (head, *_) = top_lines(None, status(workers=WORKERS), "name", Style())
+    assert ", 3 workers, 2 of them not up, lag 0.4 ms" in head
+
+
+def test_sessions_tell_their_worker_where_there_are_several() -> None:
+    alone = session_lines({"total": 1, "sessions": [SESSION]}, Style())
+    assert "worker" not in alone[0]
+    several = session_lines({"total": 1, "sessions": [{**SESSION, "worker": 3}]}, Style())
+    heads, row = several[0], several[1]
+    assert row[heads.index("worker") :].split()[0] == "3"
 
 
 def test_it_is_said_when_there_are_more_sessions(relay: Relay, capsys: Output) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from wsrelay.operate.client import Client
 from wsrelay.operate.console import Console
 from wsrelay.operate.facts import Json, count, items, number, text
-from wsrelay.operate.table import Cell, Column, table
+from wsrelay.operate.table import Cell, Column, table, without
 from wsrelay.operate.target import path_of
 from wsrelay.operate.text import Style
 from wsrelay.operate.troubles import BadSetting
@@ -27,9 +27,12 @@ _COLUMNS = (
     Column("bytes up", right=True),
     Column("down", right=True),
     Column("rtt", right=True),
+    Column("worker", right=True),
     Column("route"),
     Column("path", elastic=True),
 )
+_OF_WORKERS = ("worker",)
+"""Columns that are left out of a relay of one process."""
 
 
 def show_sessions(options: Namespace, relay: Client, console: Console) -> int:
@@ -59,7 +62,9 @@ def session_lines(answer: Json, style: Style) -> list[str]:
     """Lay sessions out, and how many there are."""
     sessions = items(answer, "sessions")
     total = max(count(answer, "total"), len(sessions))
-    lines = table(_COLUMNS, [_row(each) for each in sessions], style) if sessions else []
+    hidden = () if any("worker" in each for each in sessions) else _OF_WORKERS
+    rows = [_row(each) for each in sessions]
+    lines = table(*without(hidden, _COLUMNS, rows), style) if rows else []
     if len(sessions) < total:
         return [*lines, f"{len(sessions)} of {total} sessions; --limit N shows more"]
     return [*lines, some(total, "session")]
@@ -77,6 +82,7 @@ def _row(session: Json) -> list[Cell]:
         size(number(session, "bytes_up")),
         size(number(session, "bytes_down")),
         milliseconds(number(session, "rtt_ms")),
+        whole(number(session, "worker")),
         text(session, "route"),
         text(session, "path"),
     )

@@ -11,6 +11,7 @@ from wsrelay.operate.facts import Json, count, items, member, number, text
 from wsrelay.operate.table import Cell, Column, table, without
 from wsrelay.operate.text import Style
 from wsrelay.operate.units import milliseconds, some, span, whole
+from wsrelay.operate.workers import worker_lines
 
 __all__ = [
     "COLOURS",
@@ -56,6 +57,8 @@ def status_lines(status: Json, style: Style) -> list[str]:
     """Lay the whole of status.json out."""
     lines = [style.safe(line) for line in _head(status)]
     lines[0] = style.paint(lines[0], "bold")
+    if workers := worker_lines(status, style):
+        lines += ["", *workers]
     for pool in items(status, "pools"):
         lines += ["", *_pool(pool, style)]
     return lines
@@ -69,6 +72,8 @@ def _head(status: Json) -> Iterator[str]:
     names = ("session", "connection", "opening", "handshake")
     amounts = [some(count(status, f"{name}s"), name) for name in names]
     yield ", ".join([*amounts, f"{count(status, 'refused')} refused"])
+    if refusals := member(status, "refusals"):
+        yield f"refused: {', '.join(_refusals(refusals))}"
     yield from _plain_http(status)
     for listener in items(status, "listeners"):
         tls = ", TLS" if listener.get("tls") else ""
@@ -78,6 +83,12 @@ def _head(status: Json) -> Iterator[str]:
     yield from _reload(member(status, "last_reload"))
     if drain := member(status, "drain"):
         yield under_way("drain", drain)
+
+
+def _refusals(refusals: Json) -> Iterator[str]:
+    """Say how many were refused for each reason, the most frequent one first."""
+    for reason in sorted(refusals, key=lambda each: -count(refusals, each)):
+        yield f"{count(refusals, reason)} {reason}"
 
 
 def _plain_http(status: Json) -> Iterator[str]:

@@ -19,6 +19,7 @@ from wsrelay.operate.table import Cell, Column, table, without
 from wsrelay.operate.text import Style
 from wsrelay.operate.troubles import Unreachable
 from wsrelay.operate.units import milliseconds, pace, size, some, span, whole
+from wsrelay.operate.workers import worker_words
 
 __all__ = ["show_top", "top_lines"]
 
@@ -150,6 +151,7 @@ def _head(status: Json) -> str:
     amounts = [some(count(status, "sessions"), "session")]
     if count(member(status, "http"), "total"):
         amounts.append(some(count(status, "requests"), "request"))
+    amounts += worker_words(status)
     facts = [f"wsrelay {text(status, 'version')}", up, ready, *amounts, f"lag {behind}"]
     return ", ".join(facts)
 
