@@ -17,7 +17,7 @@ copyright = f"{author}; MIT licence"
 version = release = wsrelay.__version__
 
 extensions = ["sphinx.ext.autodoc", "links", "interface"]
-exclude_patterns = ["operations"]
+exclude_patterns = ["operations", "tutorial"]
 
 default_role = "py:obj"
 autodoc_member_order = "bysource"

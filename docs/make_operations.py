@@ -5,7 +5,7 @@ Write docs/operations.rst: docs/operations/story.rst, with what each of its comm
 on loopback, and takes about half a minute; with ``--any-ports`` it takes ports that are free
 instead of those that the page names.  tests/test_operations.py does it again, and compares.
 
-A line of the story that begins with ``.. night:`` is a step of `night.Night`; one that begins
+A line of the story that begins with ``.. night:`` is a step of a `Scene`; one that begins
 with a prompt is a command.  All others are the page's own.
 """
 
@@ -14,45 +14,50 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from operations.night import Night
+from operations.scene import Scene
 
 STORY = Path(__file__).resolve().parent / "operations" / "story.rst"
 STEP = ".. night: "
 PROMPT = "    $ "
 
 
-def lines_of(story: str, night: Night) -> Iterator[str]:
+def lines_of(story: str, scene: Scene) -> Iterator[str]:
     """Yield the lines of the page; what happens happens meanwhile."""
     was_step = False
     for line in story.splitlines():
         if line.startswith(STEP):
-            night.step(line.removeprefix(STEP))
+            scene.step(line.removeprefix(STEP))
             was_step = True
         elif line.startswith(PROMPT):
             was_step = False
-            command = night.fill(line.removeprefix(PROMPT))
+            command = scene.fill(line.removeprefix(PROMPT))
             yield PROMPT + command
-            for printed in night.run(command).splitlines():
+            for printed in scene.run(command).splitlines():
                 yield f"    {printed}".rstrip()
         elif line or not was_step:
             yield line
             was_step = False
 
 
-def page(any_ports: bool) -> str:
-    """Live through the night and return its page."""
-    story = STORY.read_text("utf-8")
+def page(story: str, make_scene: Callable[[Path, bool], Scene], any_ports: bool) -> str:
+    """Live through a story and return its page."""
     with tempfile.TemporaryDirectory(prefix="wsrelay-") as folder:
-        night = Night(Path(folder), any_ports)
+        scene = make_scene(Path(folder), any_ports)
         try:
-            return "\n".join(lines_of(story, night)) + "\n"
+            return "\n".join(lines_of(story, scene)) + "\n"
         finally:
-            night.end()
+            scene.end()
+
+
+def main(story: Path, make_scene: Callable[[Path, bool], Scene]) -> None:
+    """Print the page of a story."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the scene ends, too
+    print(page(story.read_text("utf-8"), make_scene, "--any-ports" in sys.argv[1:]), end="")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the night ends, too
-    print(page("--any-ports" in sys.argv[1:]), end="")
+    main(STORY, Night)

@@ -8,6 +8,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,9 +68,9 @@ def differences(page: str, made: str) -> str:
     return "\n".join(difflib.unified_diff(alike(page), alike(made), "page", "now", lineterm=""))
 
 
-def page_made_now() -> str:
+def page_made_now(make: Path) -> str:
     with subprocess.Popen(
-        [sys.executable, MAKE, "--any-ports"],
+        [sys.executable, make, "--any-ports"],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -88,7 +89,7 @@ def page_made_now() -> str:
 def test_every_command_prints_what_the_page_says() -> None:
     for program in ("curl", "openssl"):
         require_program(program)
-    changes = differences(PAGE.read_text("utf-8"), page_made_now())
+    changes = differences(PAGE.read_text("utf-8"), page_made_now(MAKE))
     if changes:
         pytest.fail(f"{changes}\n{REMEDY}", pytrace=False)
 
