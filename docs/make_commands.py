@@ -10,6 +10,8 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from texts import prose
+
 from wsrelay.cli import command_line
 from wsrelay.operate.commands import OPTIONS
 
@@ -127,7 +129,7 @@ def _shown(action: argparse.Action) -> str:
 def _options(actions: Iterable[argparse.Action]) -> Iterator[str]:
     for action in actions:
         yield f"``{_shown(action)}``"
-        yield f"    {action.help}"
+        yield f"    {prose(action.help or '')}"
         yield ""
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from texts import prose
+
 from wsrelay.config.options import Kind, Option
 from wsrelay.config.table import KINDS
 
@@ -81,7 +83,7 @@ def section(kind: Kind) -> Iterator[str]:
         default = f" (``{option.default}``)" if option.default else ""
         many = "; a list" if option.many else ""
         yield f"``{option.name}``{default}"
-        yield f"    {option.help}{many}".replace("*", r"\*")
+        yield f"    {prose(option.help)}{many}"
         yield ""
 
 

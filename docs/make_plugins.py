@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from texts import prose
 from twisted.python.reflect import namedAny
 
 from wsrelay.plugins import find_balancers, find_discoveries, find_filters, find_policies
@@ -85,7 +86,7 @@ def section(found: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"``{name}``", "~" * (len(name) + 4), "")
         yield from (said_by(plugin), "")
         for option, help_text in plugin.options.items():
-            yield from (f"``{option}``", f"    {help_text}", "")
+            yield from (f"``{option}``", f"    {prose(help_text)}", "")
         if not plugin.options:
             yield from ("It has no options.", "")
 
