@@ -9,7 +9,7 @@ Becomes a relay, after it has prepared what a relay may find: run with a Python 
     leaves what a relay with the same process id leaves at *PATH* when it is killed.
 
 ``launch.py restricted -- COMMAND``
-    gives up what examples/systemd/wsrelay.service takes away: every capability but the one for
+    gives up what deploy/systemd/wsrelay.service takes away: every capability but the one for
     low ports, new privileges, and memory that is written and run.
 """
 

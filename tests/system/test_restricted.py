@@ -1,4 +1,4 @@
-"""A relay with the rights that examples/systemd/wsrelay.service leaves it, and that unit."""
+"""A relay with the rights that deploy/systemd/wsrelay.service leaves it, and that unit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.system.support import LOCAL, RawUpstream, Stage
 from wsrelay.config.model import RelayConfig
 from wsrelay.relay.pumps import why_not_native
 
-UNIT = PROJECT / "examples" / "systemd" / "wsrelay.service"
+UNIT = PROJECT / "deploy" / "systemd" / "wsrelay.service"
 LAUNCHER = (sys.executable, PROJECT / "tests" / "system" / "launch.py", "restricted", "--")
 CAN_BIND = 1 << 10
 
