@@ -1,4 +1,5 @@
-# `make run` shows it, `make test` checks it, `make bench` measures it, `make soak` wears it out.
+# `make run` shows it, `make test` checks it, `make bench` measures it, `make soak` wears it out,
+# `make dist` packs it up.
 # All need Python 3.11 or newer.
 
 PYTHON ?= python3
@@ -21,6 +22,10 @@ CLANG ?= clang
 MADE = access_log answers commands compatibility configuration metrics plugins
 SECONDS ?= 60
 FUZZ_TARGETS ?=
+# Who gets a wheel: those of these that there are.
+PYTHONS ?= $(shell for each in python3.11 python3.12 python3.13; do \
+	$$each -c '' 2>/dev/null && echo $$each; done)
+RELEASE = build/release
 SANITIZED = build/sanitized
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g
 SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_stacktrace=1 \
@@ -29,7 +34,7 @@ SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
 SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
 
 .PHONY: run test sanitize fuzz fuzz-frames fuzz-python fuzz-keep lint types coverage bench soak \
-	conformance docs pages clean
+	conformance docs pages dist clean
 
 run: $(STAMP)
 	$(BIN)/twistd -n --pidfile= wsrelay --demo
@@ -119,6 +124,28 @@ pages: $(TOOLS)
 		$(BIN)/python docs/make_$$name.py > build/page.rst || exit 1; \
 		mv build/page.rst docs/$$(echo $$name | tr _ -).rst; \
 	done
+
+# What could be uploaded, in dist/: the sdist of what is committed, and made from it a wheel with
+# the native pump for each of PYTHONS.  auditwheel refuses a wheel without it, and gives the others
+# the tag of the oldest glibc that they run with.
+dist: $(TOOLS)
+	@git diff --quiet HEAD || { \
+		echo "Commit first: a release is made of what is committed." >&2; exit 1; }
+	@[ -n "$(strip $(PYTHONS))" ] || { \
+		echo "There is none of python3.11 to 3.13; say which: make dist PYTHONS=..." >&2; exit 1; }
+	rm -rf dist $(RELEASE)
+	mkdir -p $(RELEASE)/sources $(RELEASE)/wheels
+	git archive HEAD | tar -x -C $(RELEASE)/sources
+	$(BIN)/python -m build --sdist --outdir dist $(RELEASE)/sources
+	set -e; for python in $(PYTHONS); do \
+		environment=$(RELEASE)/$$(basename $$python); \
+		$$python -m venv $$environment; \
+		$$environment/bin/python -m pip wheel --quiet --no-deps --no-cache-dir \
+			--wheel-dir $(RELEASE)/wheels dist/*.tar.gz; \
+	done
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair \
+		--wheel-dir dist $(RELEASE)/wheels/*.whl
+	$(BIN)/python -m twine check --strict dist/*
 
 $(STAMP): setup.cfg pyproject.toml setup.py $(wildcard wsrelay/relay/native/* wsrelay/relay/native_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -9,6 +9,7 @@ of each failure.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -57,6 +59,15 @@ def require_program(*names: str) -> str:
     """Return the path of the first of *names* that is installed (see `require`)."""
     found = next(filter(None, map(shutil.which, names)), None)
     return require(found, f"{' or '.join(names)} is not installed")
+
+
+@functools.cache
+def require_pypi() -> None:
+    """Skip the test where pip finds no packages to install (see `require`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        done = subprocess.run([*pip, "cffi"], capture_output=True, text=True, timeout=120)
+    require(done.returncode == 0, f"pip cannot download anything: {done.stderr}")
 
 
 _given: deque[int] = deque(maxlen=200)

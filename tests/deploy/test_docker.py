@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.container import Root, build, context, listed, read_stages
-from tests.support import PROJECT, Process, free_port, require, require_program
+from tests.support import PROJECT, Process, free_port, require, require_program, require_pypi
 from tests.test_readme import assert_it_echoes, echo_upstream
 
 FIRST, LAST = read_stages()
@@ -57,6 +57,7 @@ def image() -> Iterator[Root]:
     for program in ("unshare", "mount", "chroot", "setpriv"):
         require_program(program)
     require(os.geteuid() == 0, "only root may make a root directory")
+    require_pypi()
     # Not below pytest's own folder, which is closed to others.
     folder = Path(tempfile.mkdtemp(prefix="wsrelay-image-"))
     folder.chmod(0o755)
