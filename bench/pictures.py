@@ -1,8 +1,7 @@
 """
 Pictures of the ratios to nginx, made from a run's JSON file.
 
-``python -m bench.pictures result.json docs/`` writes them.  They are drawn here and not with a
-plotting library, because they follow the reader's light or dark colours by a style sheet.
+``python -m bench.pictures result.json docs/`` writes them.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element
 
 from attrs import frozen
 
+from bench import svg
 from bench.goals import GOALS
 from bench.proxies import BASE
 from bench.results import Results, main_metric
@@ -92,22 +92,17 @@ def picture(results: Results, title: str, scenarios: str) -> str | None:
         return None
     rows = math.ceil(len(panels) / COLUMNS)
     height = max(panel.height for panel in panels)
-    width = COLUMNS * PANEL + 2 * MARGIN
-    svg = Element(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        role="img",
-        viewBox=f"0 0 {width} {rows * height + MARGIN}",
-        width=str(width),
+    image = svg.drawing(
+        f"{title}: ratios to nginx, less is better",
+        ". ".join(_in_words(panels)) + ".",
+        STYLE,
+        COLUMNS * PANEL + 2 * MARGIN,
+        rows * height + MARGIN,
     )
-    SubElement(svg, "title").text = f"{title}: ratios to nginx, less is better"
-    SubElement(svg, "desc").text = ". ".join(_in_words(panels)) + "."
-    SubElement(svg, "style").text = STYLE
     for place, panel in enumerate(panels):
         left, top = MARGIN + place % COLUMNS * PANEL, place // COLUMNS * height
-        _draw(SubElement(svg, "g", transform=f"translate({left} {top})"), panel)
-    indent(svg)
-    return tostring(svg, encoding="unicode") + "\n"
+        _draw(svg.group(image, left, top), panel)
+    return svg.written(image)
 
 
 def _panel(results: Results, scenario: dict[str, Any]) -> Panel:
@@ -133,35 +128,24 @@ def _x(ratio: float) -> float:
     return LABELS + min(ratio, SCALE_END) / SCALE_END * room
 
 
-def _text(parent: Element, x: float, y: float, text: str, kind: str = "", **more: str) -> None:
-    SubElement(parent, "text", {"x": f"{x:g}", "y": f"{y:g}", "class": kind, **more}).text = text
-
-
-def _line(parent: Element, ratio: float, kind: str, bottom: float) -> None:
-    x = f"{_x(ratio):g}"
-    SubElement(parent, "line", {"class": kind, "x1": x, "x2": x, "y1": "36", "y2": f"{bottom:g}"})
-
-
 def _draw(group: Element, panel: Panel) -> None:
-    _text(group, 0, 20, panel.title, "title")
+    svg.text(group, 0, 20, panel.title, "title")
     bottom = HEAD + ROW * len(panel.bars)
     for place, bar in enumerate(panel.bars):
         _draw_bar(group, bar, HEAD + ROW * place)
-    _line(group, 1.0, "one", bottom)
-    _text(group, _x(1.0), bottom + 13, "nginx", "small", **{"text-anchor": "middle"})
+    svg.line(group, "one", _x(1.0), 36, _x(1.0), bottom)
+    svg.text(group, _x(1.0), bottom + 13, "nginx", "small", "middle")
     if panel.goal is not None:
-        _line(group, panel.goal, "goal", bottom)
-        _text(group, _x(panel.goal) + 4, 36, f"goal {panel.goal:g}", "goal-text")
+        svg.line(group, "goal", _x(panel.goal), 36, _x(panel.goal), bottom)
+        svg.text(group, _x(panel.goal) + 4, 36, f"goal {panel.goal:g}", "goal-text")
 
 
 def _draw_bar(group: Element, bar: Bar, y: float) -> None:
     kind = "ours" if bar.name.startswith("wsrelay") else "bar"
-    end = _x(bar.ratio)
-    shape = {"class": kind, "x": f"{LABELS}", "y": f"{y:g}", "height": f"{ROW - 5}"}
-    SubElement(group, "rect", {**shape, "width": f"{end - LABELS:g}"})
-    _text(group, LABELS - 6, y + 12, bar.title, "small", **{"text-anchor": "end"})
+    svg.rectangle(group, kind, LABELS, y, _x(bar.ratio) - LABELS, ROW - 5)
+    svg.text(group, LABELS - 6, y + 12, bar.title, "small", "end")
     more = "→ " if bar.ratio > SCALE_END else ""
-    _text(group, PANEL - 24, y + 12, more + number(bar.ratio), "small", **{"text-anchor": "end"})
+    svg.text(group, PANEL - 24, y + 12, more + number(bar.ratio), "small", "end")
 
 
 def main(arguments: Sequence[str]) -> None:
