@@ -56,9 +56,7 @@ def lines(parent: Element, kind: str, points: Iterable[tuple[float, float]]) -> 
     SubElement(parent, "polyline", {"class": kind, "points": way})
 
 
-def rectangle(
-    parent: Element, kind: str, x: float, y: float, width: float, height: float
-) -> None:
+def rectangle(parent: Element, kind: str, x: float, y: float, width: float, height: float) -> None:
     """Draw a filled rectangle."""
     sizes = {"x": x, "y": y, "height": height, "width": width}
     SubElement(parent, "rect", {"class": kind, **{name: f"{at:g}" for name, at in sizes.items()}})
