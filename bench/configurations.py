@@ -7,12 +7,13 @@ otherwise its defaults and what its own websocket guide says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from attrs import asdict, frozen
 
-__all__ = ["CADDY", "HAPROXY", "NGINX", "WSRELAY", "Setup"]
+__all__ = ["CADDY", "HAPROXY", "NGINX", "Setup", "relay_ini"]
 
 NOFILE = 8192
 """Open files that a proxy is given: four for each of 1,000 sessions, and then some."""
@@ -42,7 +43,7 @@ class Setup:
 
 WSRELAY = Template("""\
 [relay]
-data_path = $data_path
+$relay
 
 [listener:plain]
 endpoint = tcp:$port:interface=127.0.0.1
@@ -53,6 +54,7 @@ certificate = $certificate
 
 [route:all]
 pool = echo
+$route
 
 [pool:echo]
 upstreams = ws://127.0.0.1:$upstream_port
@@ -137,3 +139,14 @@ https://127.0.0.1:$tls_port {
     reverse_proxy 127.0.0.1:$upstream_port
 }
 """)
+
+
+def relay_ini(
+    setup: Setup, relay: Mapping[str, object], route: Mapping[str, object] | None = None
+) -> Path:
+    """Write wsrelay's file, with these options of ``[relay]`` and of the route."""
+    return setup.write("relay.ini", WSRELAY, relay=_options(relay), route=_options(route or {}))
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return "\n".join(f"{name} = {value}" for name, value in options.items())

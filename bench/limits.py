@@ -11,20 +11,16 @@ import argparse
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve
 
-from bench.certificate import write_certificate
-from bench.configurations import WSRELAY, Setup
-from bench.loadtool import build
+from bench.configurations import Setup, relay_ini
 from bench.machine import choose_cores, raise_file_limit
-from bench.measure import Cores, Running, Workbench, started
-from bench.processes import BenchError, Tool, resident_bytes
+from bench.measure import Running, Workbench, started, workbench
+from bench.processes import BenchError, resident_bytes
 from bench.proxies import Command, proxy_named
 from bench.scenarios import MIB, Scenario
 
@@ -45,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print."""
     options = _parser().parse_args(arguments)
     raise_file_limit()
-    with _workbench(choose_cores(None, None)) as bench:
+    with workbench(choose_cores(None, None), 1.0) as bench:
         try:
             _many(bench, options.sessions, options.seconds)
             _lags(bench, options.seconds)
@@ -61,18 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--sessions", type=int, default=9000, metavar="N", help="default: 9000")
     add("--seconds", type=float, default=4.0, metavar="S", help="for each figure; default: 4")
     return parser
-
-
-@contextlib.contextmanager
-def _workbench(cores: Cores) -> Iterator[Workbench]:
-    program = build()
-    with (
-        tempfile.TemporaryDirectory(prefix="wsrelay-limits-") as name,
-        Tool([program.path, "serve"], cores=cores.upstream) as upstream,
-    ):
-        folder = Path(name)
-        port = upstream.answer(5)["port"]
-        yield Workbench(program, cores, folder, write_certificate(folder), upstream, port, 1.0)
 
 
 def _many(bench: Workbench, count: int, seconds: float) -> None:
@@ -110,7 +94,7 @@ def _lags(bench: Workbench, seconds: float) -> None:
 
 
 def _ticking(setup: Setup) -> Command:
-    path = setup.write("relay.ini", WSRELAY, data_path="native")
+    path = relay_ini(setup, {"data_path": "native"})
     return [sys.executable, "-P", "-m", "bench.ticking_relay", path]
 
 

@@ -36,20 +36,21 @@ def choose_cores(proxy: Sequence[int] | None, load: Sequence[int] | None) -> Cor
     return Cores(chosen, rest[1:] or rest, rest[:1])
 
 
-def raise_file_limit() -> None:
+def raise_file_limit(needed: int = NOFILE) -> None:
     """
     Raise the limit of open files as far as a run needs.
 
+    :param needed: files that one process opens.
     :raises BenchError: it may not be raised so far.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < NOFILE:
-        if hard != resource.RLIM_INFINITY and hard < NOFILE:
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
             raise BenchError(
-                f"A run needs {NOFILE} open files, and the limit is {hard}; raise it, for "
-                f"example with: ulimit -Hn {NOFILE}"
+                f"A run needs {needed} open files, and the limit is {hard}; raise it, for "
+                f"example with: ulimit -Hn {needed}"
             )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (NOFILE, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def describe(cores: Cores, compiler: str) -> dict[str, Any]:

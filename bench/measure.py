@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
+from bench.certificate import write_certificate
 from bench.configurations import Setup
-from bench.loadtool import LoadProgram
+from bench.loadtool import LoadProgram, build
 from bench.processes import (
     BenchError,
     Child,
@@ -24,7 +26,7 @@ from bench.processes import (
 from bench.proxies import Proxy
 from bench.scenarios import Scenario
 
-__all__ = ["Cores", "Running", "Workbench", "started"]
+__all__ = ["Cores", "Running", "Workbench", "started", "workbench"]
 
 OPENING = 60.0
 """Seconds that all connections of a scenario have to open."""
@@ -138,7 +140,7 @@ class Workbench:
         # In a new process: one that had many sessions before would just use their memory again.
         with started(self, proxy) as fresh:
             pid = fresh.child.pid
-            self._warm_up(fresh)
+            self.warm_up(fresh)
             _wait_until_quiet(pid)
             before = resident_bytes(pid)
             with self.load(fresh.setup, scenario):
@@ -146,7 +148,8 @@ class Workbench:
                 after = resident_bytes(pid)
         return {"sessions": scenario.connections, "before_bytes": before, "after_bytes": after}
 
-    def _warm_up(self, running: Running) -> None:
+    def warm_up(self, running: Running) -> None:
+        """Have a proxy fill its pools, and its interpreter what it keeps, with some handshakes."""
         handshakes = Scenario("", "", "handshakes", "handshake", 16)
         done = 0
         deadline = time.monotonic() + OPENING
@@ -154,6 +157,26 @@ class Workbench:
             while done < WARMING_HANDSHAKES and time.monotonic() < deadline:
                 time.sleep(QUIET_STEP)
                 done += load.ask()["messages"]
+
+
+@contextlib.contextmanager
+def workbench(cores: Cores, seconds: float) -> Iterator[Workbench]:
+    """
+    Build the load program and run the echo upstream for as long as the context lasts.
+
+    :param seconds: that each figure is taken over.
+    :raises BenchError: nothing can be measured here.
+    """
+    program = build()
+    with (
+        tempfile.TemporaryDirectory(prefix="wsrelay-bench-") as name,
+        Tool([program.path, "serve"], cores=cores.upstream) as upstream,
+    ):
+        folder = Path(name)
+        folder.chmod(0o755)  # for proxies that give up root's rights
+        port = upstream.answer(5)["port"]
+        certificate = write_certificate(folder)
+        yield Workbench(program, cores, folder, certificate, upstream, port, seconds)
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from bench.configurations import CADDY, HAPROXY, NGINX, WSRELAY, Setup
+from bench.configurations import CADDY, HAPROXY, NGINX, Setup, relay_ini
 from bench.processes import BenchError
 
-__all__ = ["BASE", "PROXIES", "Command", "Proxy", "proxy_named"]
+__all__ = ["BASE", "PROXIES", "Command", "Proxy", "proxy_named", "twistd"]
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
@@ -58,8 +58,8 @@ def _python(code: str, *arguments: str | Path) -> Command:
     return [sys.executable, "-P", "-c", code, *arguments]
 
 
-def _twistd(setup: Setup, data_path: str) -> Command:
-    path = setup.write("relay.ini", WSRELAY, data_path=data_path)
+def twistd(path: Path) -> Command:
+    """Return how wsrelay is started with the file *path*."""
     run = "from twisted.scripts.twistd import run; run()"
     return _python(run, "-n", "--pidfile=", "wsrelay", "--config", path)
 
@@ -86,7 +86,7 @@ def _wsrelay(data_path: str) -> Proxy:
         f"wsrelay, {data_path} pump",
         lambda: _refusal(data_path),
         lambda: version("wsrelay"),
-        lambda setup: _twistd(setup, data_path),
+        lambda setup: twistd(relay_ini(setup, {"data_path": data_path})),
         _python_env(),
     )
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import asdict, frozen
 
-from bench.certificate import write_certificate
-from bench.loadtool import build
 from bench.machine import describe, raise_file_limit
-from bench.measure import Cores, Running, Workbench, started
-from bench.processes import BenchError, Tool
+from bench.measure import Cores, Running, Workbench, started, workbench
+from bench.processes import BenchError
 from bench.proxies import Proxy
 from bench.scenarios import Scenario
 
@@ -49,7 +45,7 @@ def run(plan: Plan, tell: Tell) -> dict[str, Any]:
     raise_file_limit()
     began = time.monotonic()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with _workbench(plan) as bench, contextlib.ExitStack() as stack:
+    with workbench(plan.cores, plan.seconds) as bench, contextlib.ExitStack() as stack:
         machine = describe(plan.cores, bench.program.compiler)
         running, absent = _start(plan, bench, stack, tell)
         rounds = [_round(bench, running, plan, number, tell) for number in range(plan.rounds)]
@@ -66,20 +62,6 @@ def run(plan: Plan, tell: Tell) -> dict[str, Any]:
         "scenarios": [asdict(scenario) for scenario in plan.scenarios],
         "rounds": rounds,
     }
-
-
-@contextlib.contextmanager
-def _workbench(plan: Plan) -> Iterator[Workbench]:
-    program = build()
-    with (
-        tempfile.TemporaryDirectory(prefix="wsrelay-bench-") as name,
-        Tool([program.path, "serve"], cores=plan.cores.upstream) as upstream,
-    ):
-        folder = Path(name)
-        folder.chmod(0o755)  # for proxies that give up root's rights
-        port = upstream.answer(5)["port"]
-        certificate = write_certificate(folder)
-        yield Workbench(program, plan.cores, folder, certificate, upstream, port, plan.seconds)
 
 
 def _start(
