@@ -21,6 +21,8 @@ __all__ = [
     "Tool",
     "core_seconds",
     "cpu_seconds",
+    "cpu_seconds_each",
+    "family",
     "free_port",
     "resident_bytes",
 ]
@@ -134,7 +136,7 @@ class Child:
         self._popen.wait()
 
     def _kill_all(self) -> None:
-        for pid in reversed(_family(self.pid)):
+        for pid in reversed(family(self.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -214,7 +216,7 @@ class Tool:
         return line
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return *pid* and all its descendants, parents first."""
     found = [pid]
     for parent in found:
@@ -230,10 +232,19 @@ def cpu_seconds(pid: int) -> float:
 
     :raises BenchError: it is gone.
     """
+    return sum(cpu_seconds_each(pid).values())
+
+
+def cpu_seconds_each(pid: int) -> dict[int, float]:
+    """
+    Return the same for each of them, by its process id.
+
+    :raises BenchError: one is gone.
+    """
     try:
-        return (
-            sum(time.clock_gettime_ns((~each << 3) | CPUCLOCK_SCHED) for each in _family(pid)) / 1e9
-        )
+        return {
+            each: time.clock_gettime_ns((~each << 3) | CPUCLOCK_SCHED) / 1e9 for each in family(pid)
+        }
     except OSError as error:
         raise BenchError(f"process {pid} ended while it was measured") from error
 
@@ -255,7 +266,7 @@ def core_seconds(cores: Iterable[int]) -> float:
 
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process and its children; shared pages count in each."""
-    return sum(map(_resident, _family(pid)))
+    return sum(map(_resident, family(pid)))
 
 
 def _resident(pid: int) -> int:
