@@ -110,7 +110,7 @@ def _relay(keepalive: float) -> Proxy:
     return evolve(
         proxy_named("wsrelay-native"),
         command=lambda setup: twistd(
-            relay_ini(setup, {"data_path": "native"}, {"keepalive": f"{keepalive:g}s"})
+            relay_ini(setup, {"data_path": "native"}, route={"keepalive": f"{keepalive:g}s"})
         ),
     )
 

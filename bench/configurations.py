@@ -15,6 +15,8 @@ from attrs import asdict, frozen
 
 __all__ = ["CADDY", "HAPROXY", "NGINX", "Setup", "relay_ini"]
 
+Options = Mapping[str, object]
+
 NOFILE = 8192
 """Open files that a proxy is given: four for each of 1,000 sessions, and then some."""
 
@@ -47,6 +49,7 @@ $relay
 
 [listener:plain]
 endpoint = tcp:$port:interface=127.0.0.1
+$listener
 
 [listener:tls]
 endpoint = tcp:$tls_port:interface=127.0.0.1
@@ -141,12 +144,17 @@ https://127.0.0.1:$tls_port {
 """)
 
 
-def relay_ini(
-    setup: Setup, relay: Mapping[str, object], route: Mapping[str, object] | None = None
-) -> Path:
-    """Write wsrelay's file, with these options of ``[relay]`` and of the route."""
-    return setup.write("relay.ini", WSRELAY, relay=_options(relay), route=_options(route or {}))
+def relay_ini(setup: Setup, relay: Options, **more: Options) -> Path:
+    """
+    Write wsrelay's file.
+
+    :param relay: options of ``[relay]``.
+    :param more: ``listener`` and ``route``: those of the plain listener and of the route.
+    """
+    sections = {"relay": relay, "listener": {}, "route": {}, **more}
+    texts = {name: _lines(options) for name, options in sections.items()}
+    return setup.write("relay.ini", WSRELAY, **texts)
 
 
-def _options(options: Mapping[str, object]) -> str:
+def _lines(options: Options) -> str:
     return "\n".join(f"{name} = {value}" for name, value in options.items())

@@ -46,7 +46,8 @@ What is counted.
 
 ``closed``: sessions that the lost relay ended; ``offered``: connections that were tried;
 and what became of these: ``served``; ``dropped`` by a full accept queue; ``refused`` by the lost
-relay, as long as the front sends clients there; ``expired``: done when the client had given up.
+relay, or not even that, as long as the front sends clients there; ``expired``: done when the
+client had given up.
 """
 
 FIRST_SYN: Final = 1.0
@@ -127,6 +128,8 @@ class Site:
     :ivar way: seconds that a SYN is on its way at most; some come at once.
     :ivar blind: seconds for which whatever stands in front goes on sending clients to the lost
         relay, where they are refused.
+    :ivar silent: whether the lost relay does not even refuse, as a machine without power; a
+        client that is sent there waits until it gives up.
     """
 
     relays: int = field()
@@ -136,6 +139,7 @@ class Site:
     patience: float = 10.0
     way: float = 0.2
     blind: float = 0.0
+    silent: bool = False
 
     @relays.validator
     def _are_enough(self, attribute: object, relays: int) -> None:
@@ -229,7 +233,10 @@ class _Run:
         self._count("offered", now)
         if attempt.relay == LOST:
             self._count("refused", now)
-            self._connect(attempt.client, now, attempt.failures + 1)
+            if self.site.silent:
+                self._give_up(attempt)
+            else:
+                self._connect(attempt.client, now, attempt.failures + 1)
         elif self._waiting(attempt.relay, now) >= self.site.backlog:
             self._drop(attempt, now)
         else:

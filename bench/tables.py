@@ -18,7 +18,7 @@ from bench.proxies import BASE
 from bench.results import Results, main_metric
 from bench.screen import METRIC_NAMES, number
 
-__all__ = ["BEGIN", "END", "insert", "rst"]
+__all__ = ["BEGIN", "END", "insert", "list_table", "rst"]
 
 BEGIN = ".. The figures begin here: python -m bench.tables makes them.\n"
 END = ".. The figures end here.\n"
@@ -33,16 +33,18 @@ def rst(results: Results) -> str:
     return "\n".join(_lines(results))
 
 
-def insert(page: str, figures: str) -> str:
+def insert(page: str, figures: str, begins: str = BEGIN, ends: str = END) -> str:
     """
     Put *figures* between the two comments of *page*.
 
+    :param begins: the line of the first comment, as *ends* is the second's.
+
     :raises ValueError: they are not there.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = page.partition(begins)
+    _, end, tail = rest.partition(ends)
     if not begin or not end:
-        raise ValueError(f"The page needs these two lines:\n{BEGIN}{END}")
+        raise ValueError(f"The page needs these two lines:\n{begins}{ends}")
     return f"{head}{begin}\n{figures}\n{end}{tail}"
 
 
@@ -62,7 +64,7 @@ def _lines(results: Results) -> Iterator[str]:
 def _machine(results: Results) -> Iterator[str]:
     document = results.document
     machine = document["machine"]
-    yield from _list_table(
+    yield from list_table(
         "Machine and versions",
         ["", ""],
         [
@@ -100,9 +102,7 @@ def _goals(results: Results) -> Iterator[str]:
     if rows:
         name = results.document["titles"][subject(results)]
         head = ["scenario", "figure", "ratio to", "at most", "is", ""]
-        yield from _list_table(
-            f"Goals, for {name}; {len(rows)} of {len(GOALS)} checked", head, rows
-        )
+        yield from list_table(f"Goals, for {name}; {len(rows)} of {len(GOALS)} checked", head, rows)
 
 
 def _by_scenario(
@@ -115,7 +115,7 @@ def _by_scenario(
         [scenario["title"], *(cell(results, scenario, name) for name in results.proxies)]
         for scenario in scenarios
     )
-    yield from _list_table(title, head, rows)
+    yield from list_table(title, head, rows)
 
 
 def _cpu(results: Results, scenario: Scenario, proxy: str) -> str:
@@ -147,7 +147,8 @@ def _memory(results: Results, scenario: Scenario, proxy: str) -> str:
     return number(size / 1024) + (f" ({ratio.median:.2f})" if ratio else "")
 
 
-def _list_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def list_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table; empty heads: it has no header."""
     yield f".. list-table:: {title}"
     if any(head):
         yield "   :header-rows: 1"

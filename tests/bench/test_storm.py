@@ -33,6 +33,7 @@ SITES = st.builds(
     patience=st.sampled_from([1.0, 10.0]),
     way=st.sampled_from([0.0, 0.2]),
     blind=st.sampled_from([0.0, 3.0]),
+    silent=st.booleans(),
 )
 SMALL = Site(relays=3, sessions=100, capacity=1000.0, way=0.0)
 SEEDS = st.integers(0, 5)
@@ -151,6 +152,15 @@ def test_what_the_front_does_not_know_costs_attempts() -> None:
     assert blind.total("refused") > 0
     assert simulate(SMALL, Loss(), IMMEDIATE).total("refused") == 0
     assert blind.waiting == 0
+
+
+def test_a_lost_relay_that_is_silent_costs_a_clients_patience() -> None:
+    site = evolve(SMALL, blind=2.0, silent=True)
+    storm = simulate(site, Loss(), IMMEDIATE)
+    assert 0 < storm.total("refused") < 100
+    assert storm.total("served") == 100
+    assert storm.away[0] < 1
+    assert storm.away[-1] == pytest.approx(10.1, abs=0.05)
 
 
 def test_a_drain_asks_less_of_the_others_than_a_crash() -> None:
