@@ -30,9 +30,9 @@ nitpick_ignore_regex = [
     # What signatures and texts name and no page documents: Python's, Twisted's, our insides.
     (
         "py:.*",
-        r"(.*\.)?(Any|Callable|Deferred|Iterable|Mapping|PathLike|Sequence|IListeningPort>.*)",
+        r"(.*\.)?(Any|Callable(\[.*)?|Deferred|Iterable|Mapping|PathLike|Sequence|IListeningPort>.*)",
     ),
-    ("py:.*", r"(.*\.)?(Checks|ConfigError|Headers|RelayConfig|Reload)"),
+    ("py:.*", r"(.*\.)?(Checks|Commons|ConfigError|Headers|RelayConfig|Reload)"),
     ("py:obj", r"time\.time|choose|start|sent|closed|IAccessPolicy|IMessageFilter"),
 ]
 
