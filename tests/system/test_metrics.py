@@ -68,6 +68,9 @@ FAMILIES = {
     "wsrelay_http_requests_in_flight": ("gauge", "route pool upstream"),
     "wsrelay_http_request_seconds": ("histogram", "phase"),
     "wsrelay_http_bytes_total": ("counter", "route direction"),
+    "wsrelay_workers": ("gauge", ""),
+    "wsrelay_worker_restarts_total": ("counter", ""),
+    "wsrelay_worker_sessions": ("gauge", "worker"),
 }
 """All that there is: kind and labels, as users know them."""
 
