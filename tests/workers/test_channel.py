@@ -320,6 +320,17 @@ def test_a_side_that_never_reads_is_given_up(ends: Ends, monkeypatch: pytest.Mon
     assert "wait to be read" in said[0]
 
 
+def test_a_side_that_reads_slowly_may_be_told_as_much_as_there_is(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MAX_UNSENT", 3_000_000)
+    for _ in range(10):
+        ends.here.tell("x", bytes(1_000_000))
+        ends.world.turn()
+    assert len(ends.asked) == 10
+    assert ends.here.is_open
+
+
 # descriptors
 
 

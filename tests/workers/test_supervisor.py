@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from errno import EAGAIN
 from typing import Any
@@ -279,8 +280,12 @@ def test_orders_that_end_after_the_workers_death_change_nothing() -> None:
     watched.answers_at_once = False
     watched.hello(*watched.world.started)
     watched.world.started[0].dies()
-    watched.orders[0].callback(None)
+    with lines() as said:
+        watched.orders[0].callback(None)
+        watched.orders.clear()
+        gc.collect()
     assert watched.world.started[0].protocol.stage is Stage.ENDED
+    assert said == []
 
 
 def test_what_the_owner_raises_at_the_end_of_one_keeps_nobody_from_its_place() -> None:
@@ -366,6 +371,47 @@ def test_a_process_that_has_closed_its_channel_and_lives_on_is_killed() -> None:
     assert watched.seen[-1] == ("start", 0, 103)
 
 
+def test_the_time_to_start_and_the_time_to_take_orders_are_counted_apart() -> None:
+    watched = begun()
+    watched.answers_at_once = False
+    watched.world.seconds_pass(START_WITHIN - 5)
+    watched.hello(*watched.world.started)
+    watched.world.seconds_pass(START_WITHIN - 5)
+    assert [each.signals for each in watched.world.started] == [[]] * 3
+
+
+def test_a_spare_one_that_is_dying_gets_no_number_and_is_none_any_more() -> None:
+    watched = running()
+    hanging = watched.world.started[2]
+    hanging.cannot_be_killed = True  # not yet
+    hanging.hang()
+    with lines():
+        watched.world.seconds_pass(ANSWER_WITHIN + 1)
+    assert watched.pids == [101, 102, 103, 104]
+    watched.fake(0).dies()
+    assert watched.seen[-1] == ("end", 0, 101)
+    watched.hello(watched.world.started[3])
+    assert watched.seen[-1] == ("start", 0, 104)
+
+
+def test_a_spare_one_that_has_closed_its_channel_gets_no_number() -> None:
+    watched = running()
+    watched.world.started[2].channel.close()
+    watched.world.turn()
+    watched.fake(0).dies()
+    assert watched.seen[-1] == ("end", 0, 101)
+
+
+def test_once_a_spare_one_was_of_use_the_next_that_dies_is_the_first_again() -> None:
+    watched = running()
+    for _ in range(2):
+        watched.world.started[-1].dies()
+    watched.world.advance(1)
+    watched.hello(watched.world.started[-1])
+    watched.fake(0).dies()
+    assert watched.dies(watched.world.started[-1]).endswith("another one is started at once")
+
+
 # another count
 
 
@@ -404,8 +450,11 @@ def test_a_number_wanted_again_is_given_when_the_one_that_leaves_is_gone() -> No
     watched.supervisor.set_count(1, watched.ask_to_go, 10)
     watched.supervisor.set_count(2, watched.ask_to_go, 10)
     assert watched.seen[3:] == []
-    watched.fake(1).dies(code=0)
+    said = watched.dies(watched.fake(1), code=0)
+    assert said == "worker 1 (pid 102) has ended; its 12 sessions are lost"
     assert watched.seen[3:] == [("end", 1, 102), ("start", 1, 103)]
+    said = watched.dies(watched.fake(1))
+    assert said.endswith("takes its place when it has started")  # the first that has died
 
 
 def test_a_number_in_a_pause_is_dropped_when_it_is_not_wanted_any_more() -> None:
@@ -478,10 +527,25 @@ def test_stopping_in_a_pause_starts_nobody_any_more() -> None:
     watched.fake(0).dies()
     stopped(watched)
     watched.fake(1).dies(code=0)
-    count = len(watched.world.started)
-    watched.world.seconds_pass(60)
-    assert len(watched.world.started) == count
+    assert watched.pids == watched.world.getDelayedCalls() == []
+
+
+def test_stopping_while_processes_cannot_be_started_tries_no_more() -> None:
+    watched = Watched()
+    watched.world.cannot_start = [OSError(EAGAIN, "no room")]
+    with lines():
+        watched.supervisor.start()
+    assert stopped(watched) == [None]
     assert watched.world.getDelayedCalls() == []
+
+
+def test_a_deadline_is_never_put_off() -> None:
+    watched = running()
+    done = stopped(watched, 10)
+    watched.supervisor.hurry(1000)
+    with lines():
+        watched.world.seconds_pass(11)
+    assert done == [None]
 
 
 def test_a_worker_that_dies_while_all_stop_has_no_successor() -> None:
@@ -530,6 +594,7 @@ def test_a_process_that_cannot_even_be_killed_is_not_waited_for_forever() -> Non
         watched.world.seconds_pass(16)
     assert done == [None]
     assert said[-1] == "[102] cannot be killed"
+    assert watched.world.started[1].signals == ["KILL"]
 
 
 def test_a_worker_that_is_leaving_and_hangs_is_killed_early() -> None:

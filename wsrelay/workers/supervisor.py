@@ -138,8 +138,6 @@ class Supervisor:
     # starting
 
     def _fill(self) -> None:
-        if self._is_stopping:
-            return
         for number in range(self.count):
             self._places.setdefault(number, Place(number))
         while (place := self._empty_place()) and (spare := self._spare()):
