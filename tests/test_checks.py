@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,25 @@ def test_a_filter_and_the_file_that_it_names_are_looked_at(tmp_path: Path) -> No
     assert bad.startswith(
         f"{file}:11: [route:chat] filters: file: {tmp_path / 'denied.txt'}:2: 'a(' is not"
     )
+
+
+CLUSTER = "[relay]\nlisten = tcp:8080\nupstream = ws://127.0.0.1:1\n[cluster]\nredis = {}\n"
+
+
+def test_a_redis_without_what_talks_to_it_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    file = tmp_path / "relay.ini"
+    file.write_text(CLUSTER.format("redis://127.0.0.1"))
+    with pytest.raises(
+        ConfigErrors, match=r":5: \[cluster\] redis: .*pip install wsrelay\[redis\]"
+    ):
+        load(file, {}, CHECKS)
+
+
+def test_the_authorities_of_a_redis_are_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "relay.ini"
+    file.write_text(CLUSTER.format("rediss://r1?ca=none.pem"))
+    with pytest.raises(ConfigErrors, match=r":5: \[cluster\] redis: .*none\.pem"):
+        load(file, {}, CHECKS)

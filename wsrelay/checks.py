@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,13 @@ from twisted.internet.endpoints import serverFromString
 
 from wsrelay.admin.token import read_token
 from wsrelay.config.checks import Checks
-from wsrelay.config.model import AdminConfig, ListenerConfig, PluginCall, PoolConfig
+from wsrelay.config.model import (
+    AdminConfig,
+    ClusterConfig,
+    ListenerConfig,
+    PluginCall,
+    PoolConfig,
+)
 from wsrelay.config.values import socket_path
 from wsrelay.endpoints import is_local
 from wsrelay.operate.address import address_of_endpoint
@@ -47,6 +54,7 @@ def make_checks() -> Checks:
         filter=check_filter,
         endpoint=_check_endpoint,
         admin=_check_admin,
+        cluster=_check_cluster,
         access_log=_check_access_log,
         listener_tls=_check_listener_tls,
         static=_check_static,
@@ -146,6 +154,20 @@ def _check_admin(admin: AdminConfig) -> None:
             "who is not on this machine needs a token; add token_file = FILE with one in it,"
             " or say tcp:PORT:interface=127.0.0.1"
         )
+
+
+def _check_cluster(cluster: ClusterConfig) -> None:
+    try:
+        import_module("hiredis")
+    except ImportError as error:
+        raise ValueError(
+            f"what talks to Redis is not installed ({error}); pip install wsrelay[redis]"
+        ) from error
+    from twisted.internet import reactor
+
+    from wsrelay.cluster.endpoint import endpoint_of
+
+    endpoint_of(cluster.redis, reactor)
 
 
 def _check_access_log(path: Path) -> None:

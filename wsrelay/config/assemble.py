@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wsrelay.config.blocks import Block, Job, Setting
-from wsrelay.config.build import build_admin, build_listener, build_log, build_pool, build_route
+from wsrelay.config.build import (
+    build_admin,
+    build_cluster,
+    build_listener,
+    build_log,
+    build_pool,
+    build_route,
+)
 from wsrelay.config.errors import Place, unknown_name
 from wsrelay.config.model import PathRule, RelayConfig
 from wsrelay.config.table import KINDS
@@ -46,6 +53,7 @@ def assemble(blocks: Iterable[Block], job: Job) -> RelayConfig:
         pools=tuple(filter(None, pools)),
         log=build_log(log, job),
         admin=build_admin(admin, job),
+        cluster=build_cluster(_only(kinds["cluster"], job), job),
         **options,
     )
 

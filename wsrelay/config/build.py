@@ -7,23 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import fields_dict
+from attrs import evolve, fields_dict
 
 from wsrelay.config.blocks import Block, Job
 from wsrelay.config.errors import Place
 from wsrelay.config.lines import default_name
 from wsrelay.config.model import (
     AdminConfig,
+    ClusterConfig,
     ListenerConfig,
     LogConfig,
     PathRule,
     PluginCall,
     PoolConfig,
+    RedisUrl,
     RouteConfig,
     UpstreamConfig,
 )
 
-__all__ = ["build_admin", "build_listener", "build_log", "build_pool", "build_route"]
+__all__ = [
+    "build_admin",
+    "build_cluster",
+    "build_listener",
+    "build_log",
+    "build_pool",
+    "build_route",
+]
 
 
 def _picked(block: Block, model: type) -> dict[str, Any]:
@@ -48,6 +57,18 @@ def build_admin(block: Block, job: Job) -> AdminConfig | None:
     job.ask(block.at("listen"), job.checks.endpoint, admin.listen)
     job.ask(block.at("token_file" if admin.token_file else "listen"), job.checks.admin, admin)
     return admin
+
+
+def build_cluster(block: Block, job: Job) -> ClusterConfig | None:
+    """Build ``[cluster]``; None if nothing is shared."""
+    url: RedisUrl | None = block.get("redis")
+    if url is None:
+        return None
+    if url.ca is not None:
+        url = evolve(url, ca=job.folder / url.ca)
+    cluster = ClusterConfig(**_picked(block, ClusterConfig) | {"redis": url})
+    job.ask(block.at("redis"), job.checks.cluster, cluster)
+    return cluster
 
 
 def build_listener(block: Block, job: Job) -> ListenerConfig | None:

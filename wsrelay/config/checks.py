@@ -7,7 +7,13 @@ from pathlib import Path
 
 from attrs import frozen
 
-from wsrelay.config.model import AdminConfig, ListenerConfig, PluginCall, PoolConfig
+from wsrelay.config.model import (
+    AdminConfig,
+    ClusterConfig,
+    ListenerConfig,
+    PluginCall,
+    PoolConfig,
+)
 
 __all__ = ["Checks"]
 
@@ -46,6 +52,9 @@ class Checks:
 
     admin: Callable[[AdminConfig], None] = _accept
     """Is given ``[admin]``, if it listens."""
+
+    cluster: Callable[[ClusterConfig], None] = _accept
+    """Is given ``[cluster]``, if it names a Redis, the ``ca`` of its URL absolute."""
 
     access_log: Callable[[Path], None] = _accept
     """Is given the file of ``[log] access``."""

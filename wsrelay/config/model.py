@@ -249,6 +249,36 @@ class AdminConfig:
 
 
 @frozen
+class RedisUrl:
+    """``redis`` of ``[cluster]``: either *host* and *port*, or the *path* of a unix socket."""
+
+    host: str = ""
+    port: int = 6379
+    path: str = ""
+    database: int = 0
+    user: str = ""  # empty: the default one
+    password: str = field(default="", repr=False)  # empty: none is asked for
+    is_secure: bool = False
+    ca: Path | None = None  # of who signs its certificate; None: the system's authorities
+    verify: bool = True
+
+    def __str__(self) -> str:
+        """Say where it is, for logs and the status page: without user and password."""
+        if self.path:
+            return f"unix://{self.path}?db={self.database}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"redis{'s' * self.is_secure}://{host}:{self.port}/{self.database}"
+
+
+@frozen
+class ClusterConfig:
+    """``[cluster]``"""
+
+    redis: RedisUrl
+    prefix: str = "wsrelay"
+
+
+@frozen
 class RelayConfig:
     """A whole relay.ini.  Every name that a route mentions exists."""
 
@@ -262,3 +292,4 @@ class RelayConfig:
     data_path: Literal["auto", "native", "python"] = "auto"
     log: LogConfig = LogConfig()
     admin: AdminConfig | None = None
+    cluster: ClusterConfig | None = None

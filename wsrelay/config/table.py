@@ -7,6 +7,7 @@ from pathlib import Path
 from wsrelay.config.lines import health_check, plugin_call, sticky, upstream
 from wsrelay.config.model import EndpointText
 from wsrelay.config.options import Option, kind
+from wsrelay.config.redis_url import key_prefix, redis_url
 from wsrelay.config.route_table import ROUTE
 from wsrelay.config.values import (
     boolean,
@@ -184,8 +185,14 @@ LOG = [
 ]
 
 CLUSTER = [
-    Option("redis", word_or("off", word), "off", "what relays share their state in", only=(None,)),
-    Option("prefix", word, "wsrelay", "of the keys there", only=("wsrelay",)),
+    Option(
+        "redis",
+        word_or("off", redis_url),
+        "off",
+        "where relays share limits, session tables and orders: redis://[user:password@]host:6379/0,"
+        " rediss://host:6379/0?ca=FILE or unix:///path?db=0; see docs/cluster.rst",
+    ),
+    Option("prefix", key_prefix, "wsrelay", "of the keys there; relays with one share"),
 ]
 
 KINDS = {
