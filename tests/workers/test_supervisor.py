@@ -589,9 +589,10 @@ def test_a_process_that_cannot_even_be_killed_is_not_waited_for_forever() -> Non
     watched = running()
     watched.fake(1).cannot_be_killed = True
     with lines() as said:
-        done = stopped(watched)
+        done = stopped(watched, 40)
         watched.fake(0).dies(code=0)
-        watched.world.seconds_pass(16)
+        watched.fake(1).hang()  # killed for that first, and not again when its time is over
+        watched.world.seconds_pass(46)
     assert done == [None]
     assert said[-1] == "[102] cannot be killed"
     assert watched.world.started[1].signals == ["KILL"]
