@@ -42,6 +42,7 @@ __all__ = [
     "ILearningBalancer",
     "IMessageFilter",
     "IMessageFilterPlugin",
+    "IRecallingBalancer",
     "ISession",
     "ISessionFilter",
     "ISharingBalancer",
@@ -161,6 +162,30 @@ class ISharingBalancer(IBalancer):
             time, the seconds for which something is remembered after its last use, and the
             most that is.
         """
+
+
+class IRecallingBalancer(IBalancer):
+    """A balancer that knows where sessions are, and tells and asks other relays about them."""
+
+    ttl: float = Attribute("for how many seconds a session is remembered after its last use")
+
+    def tell_of(tell: Callable[[str, bytes], None]) -> None:
+        """
+        Tell of sessions from now on.
+
+        :param tell: to be called with the key of each session that is learnt or used, and the
+            mark of its upstream; see `wsrelay.commons.Memory`.
+        """
+
+    def missing(request: IHandshake) -> str:
+        """
+        Return the key of a session that may be known elsewhere; empty: there is nothing to ask.
+
+        Called before `choose`.
+        """
+
+    def recall(key: str, mark: bytes) -> None:
+        """Learn where a session is that another relay has told of."""
 
 
 class ILearningBalancer(IBalancer):

@@ -32,9 +32,10 @@ from wsrelay.relay.relay import Relay
 from wsrelay.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from wsrelay.admin.control import Control
+    from wsrelay.admin.control import Control, Json, Soon
     from wsrelay.admin.desk import Desk
     from wsrelay.admin.relay_control import RelayControl
+    from wsrelay.cluster.cluster import Cluster, Link
 
 __all__ = ["CannotStartError", "RelayService", "Reload", "ReloadRefused"]
 
@@ -76,6 +77,7 @@ class _Change:
     contexts: Contexts
     access_log: AccessLog | NoLog | None  # None: the old one stays
     pumps: Pumps
+    link: Link | None  # to other relays
 
     def drop(self) -> None:
         """Do without it."""
@@ -98,6 +100,9 @@ class RelayService(MultiService):
     :param commons: what it counts together with other processes.
     :raises ValueError: a TLS file, a balancer or the native pump cannot be used.
     """
+
+    hears_orders: ClassVar[bool] = True
+    """Whether it follows the orders of a cluster by itself; a worker's parent does for it."""
 
     def __init__(
         self,
@@ -132,6 +137,8 @@ class RelayService(MultiService):
             self.relay.sessions.values,
             lambda session: self.access_log.session_ticked(session),
         )
+        self.cluster: Cluster | None = None
+        self._link = self._make_link(config)
         self.upkeeps: dict[Pool, Upkeep] = {}
         self.listeners = self.make_listeners()
         contexts = contexts_of(config.listeners)
@@ -185,6 +192,8 @@ class RelayService(MultiService):
         for pool in self.relay.pools.values():
             self._pool_changed(pool)
         self.ticks.start(self.config.log.tick)
+        if self.cluster is not None:
+            self.cluster.follow(self._link)
         self._start_descriptors()
         self._say_where()
         # Not before: until then a signal would end the process without a word.
@@ -245,6 +254,8 @@ class RelayService(MultiService):
                 connection.abort()
         for policies in self.relay.policies.values():
             policies.stop()
+        if self.cluster is not None:
+            self.cluster.stop()
         self.access_log.close()
         if self._line_limit is not None:
             limit_no_more(self._line_limit)
@@ -269,8 +280,42 @@ class RelayService(MultiService):
 
         if self.desk is None:
             self.desk = Desk(self, self._reactor)
+            if self.cluster is not None:
+                self.desk.metrics.cluster = self.cluster.meters
             self.observers.observers = (self.access_log, *self.desk.observers)
         return self.desk
+
+    def _make_link(self, config: RelayConfig) -> Link | None:
+        """
+        Prepare to share with other relays, if a configuration says so.
+
+        :raises ValueError: a TLS file cannot be used.
+        """
+        if config.cluster is None and self.cluster is None:
+            return None
+        from wsrelay.cluster.cluster import Cluster  # what it needs is not always installed
+
+        if self.cluster is None:
+            self.cluster = Cluster(self._reactor, self.relay)
+            if self.hears_orders:
+                self._hear_orders(self.cluster)
+            if self.desk is not None:
+                self.desk.metrics.cluster = self.cluster.meters
+        return self.cluster.make(config.cluster)
+
+    def _hear_orders(self, cluster: Cluster) -> None:
+        """Let other relays order, and know, what an operator may order and know here."""
+        is_new = self.desk is None
+        desk = self._need_desk()
+        if is_new and self.running:
+            desk.start()
+        desk.own.ordered = cluster.watch(desk.control, self.describe).given
+
+    def describe(self) -> Soon[Json]:
+        """Return what this relay says of itself to others."""
+        from wsrelay.cluster.digest import digest_of
+
+        return digest_of(self)
 
     # pools
 
@@ -278,6 +323,8 @@ class RelayService(MultiService):
         """Let health checks and discovery follow a pool, one that is gone too; see `Upkeep`."""
         if not self.running:
             return
+        if self.cluster is not None:
+            self.cluster.pool_changed(pool)
         if self.relay.pools.get(pool.name) is not pool:
             if pool in self.upkeeps:
                 self.upkeeps.pop(pool).stop()
@@ -369,6 +416,8 @@ class RelayService(MultiService):
         self.pumps, self.relay.make_pump = change.pumps, change.pumps.make
         lines += change.prepared.apply()
         lines += self._change_rest(config, change.access_log)
+        if self.cluster is not None:
+            self.cluster.follow(change.link)
         for pool in list(self.upkeeps):
             self._pool_changed(pool, again=True)
         await self.tell_others(config)
@@ -397,6 +446,7 @@ class RelayService(MultiService):
         access_log = None
         try:
             prepared = prepare(self.relay, config)
+            link = self._make_link(config)
             contexts = contexts_of(config.listeners)
             if _sink_of(config.log) != _sink_of(self.config.log):
                 access_log = self._make_access_log(config.log)
@@ -409,7 +459,7 @@ class RelayService(MultiService):
             if access_log is not None:
                 access_log.close()
             raise ReloadRefused(str(error)) from error
-        return _Change(prepared, contexts, access_log, pumps)
+        return _Change(prepared, contexts, access_log, pumps, link)
 
     async def _change_doors(self, config: RelayConfig, contexts: Contexts) -> list[str]:
         """
@@ -447,6 +497,8 @@ class RelayService(MultiService):
             set_level(config.log.level)
             self.ticks.start(config.log.tick if self.running else None)
             lines.append("log changed")
+        if old.cluster != config.cluster:
+            lines.append("cluster changed" if config.cluster else "cluster left")
         names = ("workers", "drain_timeout", "drain_rate", "max_connections", "data_path")
         differ = [name for name in names if getattr(old, name) != getattr(config, name)]
         return lines + ([f"relay: {', '.join(differ)} changed"] if differ else [])

@@ -172,5 +172,8 @@ class Control(Protocol):
     def metrics(self) -> Soon[bytes]:
         """Return the metrics in Prometheus' text format."""
 
+    def cluster(self) -> Json:
+        """Return what is known of the relays that share with this one."""
+
     def log_since(self, number: int) -> list[Json]:
         """Return the recent lines of the log whose number is greater."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -23,10 +24,16 @@ from wsrelay.relay.pump import Side
 log = Logger()
 
 
+def _nobody(*_order: object) -> None:
+    """Be told of orders that nobody passes on."""
+
+
 @define(eq=False)
 class RelayControl(RelayView):
     """Shows and steers one relay; a `Control`."""
 
+    ordered: Callable[[str, str, str | None, int | None], None] = field(default=_nobody, init=False)
+    """Told of each order about a pool, or an upstream of it: its state or its weight."""
     _publisher: Publisher = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -64,6 +71,7 @@ class RelayControl(RelayView):
             announce(home)
         if state is not None:
             self._set_state(home, upstream, state)
+        self.ordered(pool, name, state, weight)
         return self.upstream_words_of(home, upstream)
 
     def _set_state(self, pool: Pool, upstream: Upstream, state: str) -> None:
@@ -129,6 +137,7 @@ class RelayControl(RelayView):
             if upstream.state != "drain":
                 self._note(home, upstream, f"{upstream.state} to drain")
             upstream.state = "drain"
+        self.ordered(pool, "", "drain", None)
         return closing_words(drains.drain_pool(home)) or {}
 
     def ready(self, pool: str | None) -> Json:
@@ -145,6 +154,7 @@ class RelayControl(RelayView):
         for upstream in home.upstreams:
             if upstream.state == "drain":
                 self._set_state(home, upstream, "ready")
+        self.ordered(pool, "", "ready", None)
         return self.pool_words_of(home)
 
     def reload(self) -> Deferred[list[str]]:

@@ -168,6 +168,11 @@ class RelayView:
         """Return what the metrics are made of; see `Exporter.samples`."""
         return self._exporter.samples(gone)
 
+    def cluster(self) -> Json:
+        """Return what is known of the relays that share with this one."""
+        cluster = self.service.cluster
+        return {"redis": None, "relays": []} if cluster is None else cluster.words
+
     def log_since(self, number: int) -> list[Json]:
         """Return the recent lines of the log."""
         return self.recent.since(number)

@@ -25,6 +25,7 @@ from wsrelay.interfaces import (
     LEARNS,
     IHandshake,
     ILearningBalancer,
+    IRecallingBalancer,
     ISharingBalancer,
     IStickyBalancer,
     IUpstream,
@@ -51,7 +52,7 @@ _SOCKJS = re.compile(
 )
 
 
-@implementer(ILearningBalancer, ISharingBalancer, IStickyBalancer)
+@implementer(ILearningBalancer, IRecallingBalancer, ISharingBalancer, IStickyBalancer)
 class StickySid:
     """
     Learns from answers where sessions are, and sends what belongs to one there.
@@ -80,7 +81,9 @@ class StickySid:
             raise ValueError(f"param={param}: expected a name of letters, digits, '_', '.' or '-'")
         time, most = _duration(ttl), _number(size)
         self._param = param
+        self.ttl = time
         self._bounds = seconds, time, most
+        self._tell: Callable[[str, bytes], None] | None = None
         self._learnt: Memory = OwnMemory(*self._bounds)
         self._placed: Memory = OwnMemory(*self._bounds)
         self._least = LeastConnections()
@@ -89,6 +92,21 @@ class StickySid:
         """Remember together with other processes; called once, before anything is asked."""
         self._learnt = make("learnt", *self._bounds)
         self._placed = make("placed", *self._bounds)
+
+    def tell_of(self, tell: Callable[[str, bytes], None]) -> None:
+        """Tell of each session that is learnt from an answer, and of its requests."""
+        self._tell = tell
+
+    def missing(self, request: IHandshake) -> str:
+        """Return the id of an Engine.IO session that is in no table; a SockJS one is hashed."""
+        key = self._sid(request)
+        if len(key) > LONGEST_ID or self._learnt.get(key) or self._placed.get(key):
+            return ""
+        return key
+
+    def recall(self, key: str, mark: bytes) -> None:
+        """Learn where a session is that another relay has learnt of."""
+        self._learnt.put(key, mark)
 
     def find(self, request: IHandshake, upstreams: Sequence[IUpstream]) -> IUpstream | None:
         """Return the upstream of the request's session if it is one of *upstreams*."""
@@ -130,7 +148,7 @@ class StickySid:
         """Learn the id of the session that *upstream* has opened."""
         found = _SID.search(_decoded(headers, body)) if status == 200 else None
         if found and len(found[1]) <= LONGEST_ID:
-            self._learnt.put(found[1].decode("latin-1"), _mark(upstream))
+            self._learn(found[1].decode("latin-1"), upstream)
 
     def _recall(self, key: str, upstreams: Sequence[IUpstream]) -> IUpstream | None:
         mark = self._learnt.get(key) or self._placed.get(key)
@@ -142,8 +160,16 @@ class StickySid:
         return known
 
     def _remember(self, key: str, upstream: IUpstream) -> None:
-        table = self._learnt if self._learnt.get(key) else self._placed
-        table.put(key, _mark(upstream))
+        if self._learnt.get(key):
+            self._learn(key, upstream)
+        else:
+            self._placed.put(key, _mark(upstream))
+
+    def _learn(self, key: str, upstream: IUpstream) -> None:
+        mark = _mark(upstream)
+        self._learnt.put(key, mark)
+        if self._tell is not None:
+            self._tell(key, mark)
 
     def _key(self, request: IHandshake) -> str:
         """Return what names the request's session; empty when it has none."""

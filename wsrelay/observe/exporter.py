@@ -49,6 +49,7 @@ class Exporter:
             **self._bodies(passed),
             **self._present(passed),
             **self._doors(),
+            **self._cluster(),
             **self._of_the_process(),
         }
         return {name: dict(map(_plain, each)) for name, each in rows.items()}
@@ -148,6 +149,18 @@ class Exporter:
             "wsrelay_max_connections": [
                 ((name,), limit) for name, limit in most.items() if limit is not None
             ],
+        }
+
+    def _cluster(self) -> dict[str, Rows]:
+        """Return what is counted of the way to other relays, if there is one."""
+        cluster = self._metrics.cluster
+        if cluster is None:
+            return {}
+        return {
+            "wsrelay_cluster_up": [((), int(cluster.up))],
+            "wsrelay_cluster_relays": [((), cluster.relays)],
+            "wsrelay_cluster_errors_total": _by_one_label(cluster.errors),
+            "wsrelay_cluster_seconds": [((), cluster.seconds)],
         }
 
     def _of_the_process(self) -> dict[str, Rows]:

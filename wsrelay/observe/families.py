@@ -161,6 +161,24 @@ FAMILIES: Final = {
     "wsrelay_connections": Family(
         "gauge", "Clients' connections at the moment, sessions included.", ("listener",)
     ),
+    "wsrelay_cluster_up": Family(
+        "gauge",
+        "1, or 0 while the Redis of the cluster is away, for one worker at least; only with "
+        "[cluster].",
+        of_several="min",
+    ),
+    "wsrelay_cluster_relays": Family(
+        "gauge",
+        "Relays that have reported to the cluster lately, this one included.",
+        of_several="parent",
+    ),
+    "wsrelay_cluster_errors_total": Family(
+        "counter",
+        "Connections to Redis that failed, by how: connect, lost, slow (a late answer), refused "
+        "(an error for an answer) or protocol (bytes that are none).",
+        ("kind",),
+    ),
+    "wsrelay_cluster_seconds": Family("histogram", "Time from a command to Redis to its answer."),
     "wsrelay_max_connections": Family(
         "gauge",
         "How many there may be, where that is limited; listener is empty for the whole relay.",

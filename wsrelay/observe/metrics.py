@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from attrs import define, field
 from typing_extensions import override
@@ -73,6 +73,15 @@ class Histogram:
             self.counts[0] += 1
 
 
+class ClusterMeters(Protocol):
+    """What `wsrelay.cluster` counts."""
+
+    up: bool
+    relays: int
+    errors: Counter[str]
+    seconds: Histogram
+
+
 @define(eq=False)
 class Metrics(Nobody):
     """
@@ -94,6 +103,8 @@ class Metrics(Nobody):
     handshake_seconds: defaultdict[str, Histogram] = field(init=False)
     http_request_seconds: defaultdict[str, Histogram] = field(init=False)
     session_seconds: Histogram = field(init=False)
+    cluster: ClusterMeters | None = field(default=None, init=False)
+    """What is counted of the way to other relays, where there is one."""
     _private_codes: Distinct = field(factory=partial(Distinct, PRIVATE_CODES), init=False)
 
     def __attrs_post_init__(self) -> None:

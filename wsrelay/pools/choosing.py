@@ -6,7 +6,7 @@ Whatever a balancer does, it costs no more than the handshake it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from functools import partial
 from typing import Any, cast
 
@@ -99,6 +99,25 @@ def choose(
     :raises BalancerFailed: a fault of the balancer, already logged.  All come
         out of the call, or through the Deferred.
     """
+    if pool.elsewhere is not None:
+        asked = pool.elsewhere.ask(pool, handshake)
+        if asked is not None:
+            return Deferred.fromCoroutine(_choose_after(asked, pool, handshake, tried))
+    return _choose(pool, handshake, tried)
+
+
+async def _choose_after(
+    asked: Awaitable[None], pool: Pool, handshake: IHandshake, tried: Collection[Upstream]
+) -> Upstream:
+    await asked
+    choice = _choose(pool, handshake, tried)
+    return await choice if isinstance(choice, Deferred) else choice
+
+
+def _choose(
+    pool: Pool, handshake: IHandshake, tried: Collection[Upstream]
+) -> Upstream | Deferred[Upstream]:
+    """Choose with what is known here."""
     if pool.sticky is not None:
         known = pool.sticky.find(handshake.cookies, pool.candidates(tried))
         if known is not None:

@@ -7,20 +7,20 @@ them; a `Lease` counts the session there until it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Protocol
 
 from attrs import frozen
 
 from wsrelay.commons import ALONE, Commons
 from wsrelay.config.model import PoolConfig, UpstreamConfig
-from wsrelay.interfaces import IBalancer
+from wsrelay.interfaces import IBalancer, IHandshake
 from wsrelay.pools.members import Roll
 from wsrelay.pools.queue import WaitingLine
 from wsrelay.pools.sticky import StickyCookie
 from wsrelay.pools.upstream import Change, Health, Lease, Seconds, Source, Upstream
 
-__all__ = ["Lease", "MemberChanges", "Pool", "Upstream"]
+__all__ = ["Elsewhere", "Lease", "MemberChanges", "Pool", "Upstream"]
 
 HealthListener = Callable[["Pool", Upstream, Change], None]
 CheckListener = Callable[["Pool", Upstream, Health, str, bool], None]
@@ -57,6 +57,17 @@ def _nobody(*_anything: object) -> None:
     """Be told what nobody listens to."""
 
 
+class Elsewhere(Protocol):
+    """Who may know where a request belongs, when the pool's balancer does not."""
+
+    def ask(self, pool: Pool, request: IHandshake) -> Awaitable[None] | None:
+        """
+        Find out, and tell the balancer; it is asked next, in any case.
+
+        :returns: what is over soon and does not fail; None: there is nothing to wait for.
+        """
+
+
 class Pool:
     """
     The upstreams of one ``[pool:NAME]`` and the balancer that chooses among them.
@@ -70,6 +81,7 @@ class Pool:
     :ivar on_health: told when an upstream's health changes; *on_outcome*: how its handshakes
         end, and *on_checked*: what checks found, see `Upstream`.
     :ivar on_freed: told of a place given back while clients of other processes wait for one.
+    :ivar elsewhere: asked before the balancer; None: it knows all that is known.
     :ivar is_draining: upstreams that come are drained, too.
     """
 
@@ -90,6 +102,7 @@ class Pool:
         self.on_checked: CheckListener = _nobody
         self.on_freed: Callable[[Pool], None] = _nobody
         self.is_draining = False
+        self.elsewhere: Elsewhere | None = None
         self.upstreams: tuple[Upstream, ...] = ()
         self._gone: list[Upstream] = []
         self._seconds = seconds

@@ -13,9 +13,10 @@ from wsrelay.config.model import Rate, RouteConfig
 from wsrelay.guards.keys import address_of, key_of
 from wsrelay.guards.networks import Networks
 from wsrelay.guards.origins import Origins
+from wsrelay.relay.gate import Limit
 from wsrelay.wire.request import Request
 
-__all__ = ["GuardBook", "Guards", "Refusal"]
+__all__ = ["CONNECTIONS", "GuardBook", "Guards", "Refusal", "too_early"]
 
 WHEN_FULL: Final = 5
 """Seconds after which a client that has too many connections may try again."""
@@ -52,7 +53,7 @@ _NO_ORIGIN: Final = Refusal(
     "origin",
     "Without an Origin nobody may connect here; whoever runs this relay can allow it (origins).",
 )
-_CONNECTIONS: Final = Refusal(
+CONNECTIONS: Final = Refusal(
     429,
     "too-many-connections",
     "There are too many connections from your address; close one, or try again later.",
@@ -131,7 +132,7 @@ class Guards:
         if client is None or not is_websocket or self._buckets is None:
             return None
         wait = self._buckets.take(key_of(client, self.route.ipv6_prefix), self.seconds())
-        return _too_early(ceil(wait)) if wait else None
+        return too_early(ceil(wait)) if wait else None
 
     def begin(self, address: str) -> Place | Refusal | None:
         """
@@ -145,7 +146,20 @@ class Guards:
         if client is None or most is None:
             return None
         place = self.counts.take(key_of(client, self.route.ipv6_prefix), most)
-        return _CONNECTIONS if place is None else place
+        return CONNECTIONS if place is None else place
+
+    def limit(self, address: str) -> Limit | None:
+        """Return what relays that share count of a client; None: nothing."""
+        client, most, rate = (
+            address_of(address),
+            self.route.connections_per_ip,
+            self.route.handshakes_per_ip,
+        )
+        if client is None or (most is None and rate is None):
+            return None
+        key = key_of(client, self.route.ipv6_prefix)
+        shared = None if rate is None else (rate.per_second, _size(rate))
+        return Limit(self.route.name, key, most, shared)
 
     def _know_networks(self) -> None:
         allow, deny = self.route.allow, self.route.deny
@@ -169,7 +183,8 @@ def _size(rate: Rate) -> float:
     return rate.burst if rate.burst is not None else max(rate.per_second, 1.0)
 
 
-def _too_early(seconds: int) -> Refusal:
+def too_early(seconds: int) -> Refusal:
+    """Return what a client is told that may come in so many seconds."""
     wait = "1 second" if seconds == 1 else f"{seconds} seconds"
     reason = f"Your address connects too often; try again in {wait}."
     return Refusal(429, "too-many-handshakes", reason, seconds)

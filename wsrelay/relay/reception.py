@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve
@@ -10,6 +11,7 @@ from wsrelay.config.model import RouteConfig
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.local import LocalAnswer
 from wsrelay.relay.admission import Admission, Policies
+from wsrelay.relay.asked import Asked
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Facts
 from wsrelay.relay.forwarding import who_is
@@ -75,11 +77,20 @@ class Reception:
         """Ask the route's guards and policies, which it may have, and go on."""
         relay, client, name = self.relay, self.client, self.route.name
         self.facts.phases["request"] = relay.reactor.seconds() - client.started_at
-        guards = relay.guards.of(name)
-        if guards is not None and not self._passes(guards, address):
-            return
-        if name in relay.policies:
-            self._ask(relay.policies[name])
+        guards, policies = relay.guards.of(name), relay.policies.get(name)
+        if guards is not None:
+            if not self._passes(guards, address):
+                return
+            limit = None if relay.gate is None or self.offer is None else guards.limit(address)
+            if relay.gate is not None and limit is not None:
+                go_on = partial(self._go_on, policies)
+                Asked(relay, client, limit, policies, go_on).begin(relay.gate)
+                return
+        self._go_on(policies)
+
+    def _go_on(self, policies: Policies | None) -> None:
+        if policies is not None:
+            self._ask(policies)
         else:
             self._answer(self.forwarded)
 

@@ -21,6 +21,7 @@ from wsrelay.pools.pool import Lease, MemberChanges, Pool, Upstream
 from wsrelay.pools.rounds import Rounds
 from wsrelay.pools.upstream import Change
 from wsrelay.relay.admission import Admission, Policies, make_all_policies
+from wsrelay.relay.asked import Asked
 from wsrelay.relay.client import ClientConnection
 from wsrelay.relay.dialer import Dialer, NoWay
 from wsrelay.relay.doors import Doors
@@ -28,6 +29,7 @@ from wsrelay.relay.drains import Drains
 from wsrelay.relay.ends import name_of
 from wsrelay.relay.facts import Exchanged, Facts, Observer
 from wsrelay.relay.filters import Filters, chain_for, make_filters
+from wsrelay.relay.gate import Gate
 from wsrelay.relay.guards import GuardBook
 from wsrelay.relay.limits import bits_of, options_of
 from wsrelay.relay.listener import Listener
@@ -88,7 +90,9 @@ class Relay:
     """Those of the routes that have any, by the routes' names."""
     filters: dict[str, Filters] = field(factory=dict, init=False)
     """Those of the routes that have any, by the routes' names; see `filters_of`."""
-    admissions: set[Admission] = field(factory=set, init=False)
+    gate: Gate | None = field(default=None, init=False)
+    """Where other relays are asked about clients; None: this one is alone."""
+    admissions: set[Admission | Asked] = field(factory=set, init=False)
     openings: set[Opening] = field(factory=set, init=False)
     exchanges: Exchanges = field(init=False)
     sessions: dict[str, Session] = field(factory=dict, init=False)

@@ -6,18 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger as TwistedLogger
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from wsrelay import __version__
-from wsrelay.admin.control import Control, Refused
+from wsrelay.admin.control import Control, Json, Refused, Soon
 from wsrelay.admin.relay_control import RelayControl
+from wsrelay.cluster.digest import digest_from
 from wsrelay.config.model import RelayConfig, UpstreamConfig
 from wsrelay.listeners import Listeners
 from wsrelay.log import Logger
@@ -92,6 +93,12 @@ class ParentService(RelayService):
     def startService(self) -> None:
         super().startService()
         self.supervisor.start()
+
+    @override
+    def describe(self) -> Soon[Json]:
+        assert self.desk is not None
+        status: Deferred[Json] = maybeDeferred(cast(Any, self.desk.control.status))
+        return status.addCallback(partial(digest_from, self))
 
     @override
     def _say_up(self) -> None:

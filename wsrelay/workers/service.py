@@ -34,9 +34,13 @@ class WorkerService(RelayService):
     Upstreams are checked and discovered by the parent, which tells what it found; what
     handshakes show here is told to the parent, who tells the other workers.
 
+    It counts together with other relays by itself, and leaves their orders to the parent.
+
     :param channel: to the parent.
     :param passed: the listening sockets, by their endpoints.
     """
+
+    hears_orders = False
 
     def __init__(
         self,
