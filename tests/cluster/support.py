@@ -63,6 +63,7 @@ class RedisBox:
         """End it at once."""
         assert self.server is not None
         self.server.kill()
+        self.server.stop()
 
     def stop(self) -> None:
         if self.server is not None:

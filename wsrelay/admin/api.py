@@ -61,6 +61,7 @@ def make_routes(control: Control, logins: Logins | None, live: Live, reactor: An
         Route("GET", "/api/sessions", api.sessions),
         Route("GET", "/api/sessions/{id}", api.session),
         Route("DELETE", "/api/sessions/{id}", api.close_session),
+        Route("GET", "/api/cluster", api.cluster),
         Route("GET", "/api/pools", api.pools),
         Route("POST", "/api/pools/{pool}/upstreams", api.add_upstream),
         Route("PATCH", upstream, api.change_upstream),
@@ -167,6 +168,10 @@ class Api:
     async def pools(self, call: Call) -> Answer:
         """``GET /api/pools``."""
         return json_answer(200, await self._soon(self._control.pools()))
+
+    async def cluster(self, call: Call) -> Answer:
+        """``GET /api/cluster``."""
+        return json_answer(200, self._control.cluster())
 
     async def add_upstream(self, call: Call, pool: str) -> Answer:
         """``POST /api/pools/POOL/upstreams``."""

@@ -75,7 +75,7 @@ class Cluster:
         :returns: who wants to know of orders that are given here.
         """
         self.orders = Orders(self.name, control, _NOWHERE)
-        self.reports = Reports(self.name, describe, _NOWHERE, self.reactor.seconds)
+        self.reports = Reports(self.name, describe, _NOWHERE, self.reactor.seconds, self.meters)
         return self.orders
 
     def make(self, config: ClusterConfig | None) -> Link | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import hiredis
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -138,6 +138,12 @@ class RedisConnection(Protocol):
             self.fail("slow", f"it did not answer within {self.deadline:g} s")
         else:
             self._look()
+
+    @override
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            # Else what is told waits for the acknowledgement of what was told before.
+            self.transport.setTcpNoDelay(True)
 
     @override
     def dataReceived(self, data: bytes) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from wsrelay.admin.control import Json, Soon
-from wsrelay.cluster.client import Redis
+from wsrelay.cluster.client import Meters, Redis
 from wsrelay.cluster.connection import Away
 from wsrelay.cluster.keys import Keys
 from wsrelay.cluster.scripts import REPORT
@@ -54,14 +54,10 @@ class Reports:
     describe: Callable[[], Soon[Json]]
     keys: Keys
     seconds: Callable[[], float]
+    meters: Meters
     redis: Redis | None = None
     _known: dict[str, _Report] = field(factory=dict, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
-
-    @property
-    def count(self) -> int:
-        """The number of relays that have reported lately, this one included."""
-        return max(len(self.relays()), 1)
 
     def relays(self) -> list[Json]:
         """Return what is known of each relay, with its name and the age of that."""
@@ -74,7 +70,7 @@ class Reports:
 
     def begin(self) -> None:
         """Report now, and every two seconds; Redis is up."""
-        self.pause()
+        self._stop_timer()
         if self.redis is None or not self.redis.is_up:
             return
         self._timer = self.redis.reactor.callLater(EVERY, self.begin)
@@ -83,10 +79,9 @@ class Reports:
         described.addErrback(_failed)
 
     def pause(self) -> None:
-        """Report no more; Redis is away."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        """Report no more; Redis is away, and nobody can be seen."""
+        self.meters.relays = 1
+        self._stop_timer()
 
     def leave(self) -> None:
         """Be no more among the relays."""
@@ -94,6 +89,11 @@ class Reports:
         if self.redis is not None:
             self.redis.tell("HDEL", self.keys.reports, self.name)
             self.redis.tell("ZREM", self.keys.fresh, self.name)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
 
     def _report(self, words: Json) -> Deferred[Any] | None:
         if self.redis is None or not self.redis.is_up:
@@ -116,6 +116,7 @@ class Reports:
             if isinstance(words, dict):
                 known[name.decode("utf-8", "replace")] = _Report(words, now - age / 1000)
         self._known = known
+        self.meters.relays = max(len(known), 1)
 
 
 def _shortened(words: Json) -> Json:

@@ -191,6 +191,10 @@ class WorkersView:
 
         return run(metrics())
 
+    def cluster(self) -> Json:
+        """Return what is known of the relays that share with this one."""
+        return self.own.cluster()
+
     def log_since(self, number: int) -> list[Json]:
         """Return the recent lines of the log, in which those of workers are, too."""
         return self.own.log_since(number)
