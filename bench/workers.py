@@ -30,7 +30,7 @@ from bench.quota import Quotas
 from bench.records import record
 from bench.scenarios import Scenario
 
-__all__ = ["balance", "capacity_ratio", "main", "summary"]
+__all__ = ["balance", "capacity_ratio", "main", "summary", "used_up"]
 
 SETTLING: Final = 1.0
 LOADS: Final = (
@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--share",
         type=float,
-        default=0.3,
+        default=0.15,
         metavar="PART",
-        help="of a core for each worker in the direct comparison; 0: without it; default: 0.3",
+        help="of a core for each worker in the direct comparison; 0: without it; default: 0.15",
     )
     add("--record", type=Path, metavar="FILE", help="put the figures into this JSON file")
     return parser
@@ -121,15 +121,29 @@ def summary(figures: Figures) -> list[str]:
             f"{workers}, balance {even:.2f}: {workers} cores carry {carried:.2f} times one"
         )
     if figures["direct"]:
-        one, several = (_median(figures["direct"], each, "per_s") for each in ("1", str(workers)))
-        ratio = statistics.median(
-            each[str(workers)]["per_s"] / each["1"]["per_s"] for each in figures["direct"]
-        )
-        found.append(
-            f"{figures['share']:.0%} of a core for each: {one:,.0f} round trips a second with one "
-            f"worker, {several:,.0f} with {workers}: {ratio:.2f} times"
-        )
+        found.append(_direct(figures))
     return found
+
+
+def _direct(figures: Figures) -> str:
+    share, names = figures["share"], ("1", str(figures["workers"]))
+    one, several = (_median(figures["direct"], name, "per_s") for name in names)
+    ratio = statistics.median(
+        each[names[1]]["per_s"] / each["1"]["per_s"] for each in figures["direct"]
+    )
+    used = [min(used_up(each[name], share) for each in figures["direct"]) for name in names]
+    return (
+        f"{share:.0%} of a core for each: {one:,.0f} round trips a second with one worker, "
+        f"{several:,.0f} with {names[1]}: {ratio:.2f} times; they used "
+        f"{used[0]:.0%} and {used[1]:.0%} of that at least"
+    )
+
+
+def used_up(figures: Figures, share: float) -> float:
+    """Return how much of their shares the workers used: 1, and nothing else was the limit."""
+    worked: list[float] = figures["worker_cpu_s"]
+    used: float = sum(worked) / (len(worked) * share * figures["elapsed_s"])
+    return used
 
 
 def _median(rounds: Rounds, workers: str, metric: str) -> float:
@@ -198,6 +212,7 @@ def _between(bench: Workbench, running: Running, driver: Tool, workers: int) -> 
     return {
         "cpu_us": sum(worked.values()) / trips * 1e6,
         "per_s": trips / elapsed,
+        "elapsed_s": elapsed,
         "worker_cpu_s": [worked[pid] for pid in _busiest(worked, workers)],
     }
 
