@@ -31,6 +31,7 @@ from tests.relay.support import (
 )
 from tests.support import require
 from wsrelay.relay.pump import PumpOptions, Side, Totals
+from wsrelay.relay.pumps import choose_pumps
 from wsrelay.relay.python_leg import MAX_WAITING
 from wsrelay.relay.python_pump import PythonPump
 from wsrelay.wire.faults import Limits, Violation
@@ -1109,3 +1110,14 @@ class PatienceTests(NativeTestCase):
             self.patch(reactor, "timeout", lambda until_timer=until_timer: until_timer)
             hub.doRead()
         self.assertEqual(stays, [PATIENCE, 0.0, PATIENCE / 2, PATIENCE])
+
+
+class PollReactor:
+    """As Twisted's poll reactor: its poller is no descriptor."""
+
+    _poller = select.poll()
+
+
+@needs_native
+def test_with_another_reactor_than_epoll_it_begins_as_well() -> None:
+    assert choose_pumps("native", PollReactor()).words.startswith("the native pump")

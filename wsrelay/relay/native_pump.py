@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from select import epoll
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -54,9 +55,9 @@ class NativeHub:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        # Without it the hub does not wait for more before it goes back to the reactor.
+        # Without one the hub does not wait for more before it goes back to the reactor.
         poller = getattr(reactor, "_poller", None)
-        self._reactor_descriptor = poller.fileno() if poller is not None else -1
+        self._reactor_descriptor = poller.fileno() if isinstance(poller, epoll) else -1
         self._hub: Any = None
         self._live = 0
 
