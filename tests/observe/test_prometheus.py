@@ -21,6 +21,7 @@ from tests.observe.support import Page, read, still_exchange, still_session
 from tests.relay.support import BINARY, TEXT, FakeTransport, frame_from
 from tests.relay.world import ROUTE, UPSTREAMS, World
 from tests.support import PROJECT
+from wsrelay.cluster.client import Meters
 from wsrelay.config.model import ListenerConfig, PathRule, Rate, RouteConfig, UpstreamConfig
 from wsrelay.descriptors import soft_limit
 from wsrelay.observe import exporter
@@ -74,6 +75,10 @@ CONTRACT = {
     "wsrelay_workers": ("gauge", set()),
     "wsrelay_worker_restarts_total": ("counter", set()),
     "wsrelay_worker_sessions": ("gauge", {"worker"}),
+    "wsrelay_cluster_up": ("gauge", set()),
+    "wsrelay_cluster_relays": ("gauge", set()),
+    "wsrelay_cluster_errors_total": ("counter", {"kind"}),
+    "wsrelay_cluster_seconds": ("histogram", set()),
 }
 
 PLAIN = b"GET /chat/page HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"
@@ -121,6 +126,7 @@ def rule(**more: Any) -> RouteConfig:
 def busy() -> Watched:
     """Return a relay on which something of every kind has happened."""
     watched = Watched()
+    watched.metrics.cluster = Meters()
     world = watched.world
     world.relay.config = evolve(world.relay.config, max_connections=10)
     client, upstream = world.establish()

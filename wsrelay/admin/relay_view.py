@@ -119,6 +119,7 @@ class RelayView:
             "routes": self._routes(),
             "pools": self.pools(),
             "workers": [],
+            "cluster": self.cluster() if self.service.config.cluster is not None else None,
         }
 
     def not_ready(self) -> str:

@@ -101,7 +101,7 @@ class Book:
 
     def __iter__(self) -> Any:
         """Return them in the sequence in which they were given."""
-        return iter(sorted(self._orders.values(), key=lambda each: (each.at, each.by)))
+        return iter(sorted(self._orders.values(), key=lambda each: (each.at, each.by, each.about)))
 
     def note(self, order: Order) -> bool:
         """Take an order in; False: there is the same, or a later one."""

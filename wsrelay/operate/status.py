@@ -59,9 +59,44 @@ def status_lines(status: Json, style: Style) -> list[str]:
     lines[0] = style.paint(lines[0], "bold")
     if workers := worker_lines(status, style):
         lines += ["", *workers]
+    if cluster := member(status, "cluster"):
+        lines += ["", *_cluster(cluster, style)]
     for pool in items(status, "pools"):
         lines += ["", *_pool(pool, style)]
     return lines
+
+
+_RELAYS = (
+    Column("relay", elastic=True),
+    Column("host", elastic=True),
+    Column("state"),
+    Column("version"),
+    Column("up", right=True),
+    Column("sessions", right=True),
+    Column("handshakes", right=True),
+    Column("said", right=True),
+)
+
+
+def _cluster(cluster: Json, style: Style) -> list[str]:
+    """Lay out the relays that share with this one."""
+    since = span(number(cluster, "since_s"))
+    there = "is there" if cluster.get("up") else f"is away: {text(cluster, 'problem')}"
+    words = f"cluster: {text(cluster, 'redis')} {there}, for {since}"
+    rows = [
+        [
+            Cell(text(each, "name") + "*" * (each.get("name") == cluster.get("name"))),
+            Cell(text(each, "host")),
+            Cell("ready", "green") if each.get("ready") else Cell("not ready", "yellow"),
+            Cell(text(each, "version")),
+            Cell(span(number(each, "uptime_s"))),
+            Cell(whole(count(each, "sessions"))),
+            Cell(whole(count(each, "handshakes"))),
+            Cell(f"{span(number(each, 'age_s'))} ago"),
+        ]
+        for each in items(cluster, "relays")
+    ]
+    return [style.safe(words), *(table(_RELAYS, rows, style) if rows else [])]
 
 
 def _head(status: Json) -> Iterator[str]:
