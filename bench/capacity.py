@@ -71,6 +71,7 @@ def idle(bench: Workbench, sessions: int, keepalive: float) -> dict[str, float]:
     with started(bench, _relay(keepalive)) as running:
         pid = running.child.pid
         bench.warm_up(running)
+        bench.wait_for_the_end(running, 0)
         alone = _cpu_share(pid, bench.seconds)
         resident, kernel, files = resident_bytes(pid), _slab_bytes(), _files(pid)
         with bench.load(running.setup, Scenario("", "", "idle", "session", sessions)):

@@ -98,7 +98,7 @@ class Workbench:
             before = self._mark(running, load)
             time.sleep(self.seconds * scenario.stretch)
             after = self._mark(running, load)
-        self._wait_for_the_end(running, stale)
+        self.wait_for_the_end(running, stale)
         return _between(before, after, scenario)
 
     @contextlib.contextmanager
@@ -123,11 +123,12 @@ class Workbench:
         }
         return {**clocks, "load": load.ask(), "upstream": self.upstream.ask()}
 
-    def _wait_for_the_end(self, running: Running, stale: int) -> None:
+    def wait_for_the_end(self, running: Running, stale: int) -> None:
         """
-        Wait until nothing of this load is left that the next figures would have in them.
+        Wait until nothing of a load is left that the next figures would have in them.
 
         :param stale: how many upstream connections had outlived their clients before.
+        :raises BenchError: some outlive their clients for too long.
         """
         deadline = time.monotonic() + ENDING
         while (left := self.upstream.ask()["open"] - stale) > 0 and time.monotonic() < deadline:

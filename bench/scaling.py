@@ -14,121 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
-
-from bench.curves import Case, curves
+from bench import redis_load, storm_tables, workers
 from bench.records import recorded
 from bench.screen import number
-from bench.sizing import PROFILES, Core, Machine, Need, needs
-from bench.storm import (
-    FULL_JITTER,
-    IMMEDIATE,
-    SOCKET_IO,
-    SPREAD_OUT,
-    Loss,
-    Site,
-    Storm,
-    simulate,
-)
+from bench.sizing import PROFILES, Machine, Need, needs
+from bench.sources import Sources
 from bench.tables import insert, list_table
+from wsrelay.cluster.limits import RENEWED
+from wsrelay.cluster.presence import BEATS
+from wsrelay.cluster.reports import EVERY
 
-__all__ = ["BLOCKS", "PICTURE", "Sources", "cell", "filled", "picture"]
+__all__ = ["BLOCKS", "PICTURE", "asked_of_redis", "filled"]
 
 PICTURE: Final = "scaling-storms.svg"
-NATIVE: Final = "wsrelay, native pump"
-CPU: Final = "CPU of the proxy, µs a unit (ratio to nginx)"
 MIB: Final = 2.0**20
 KIB: Final = 2.0**10
-CORES: Final = 2
-"""Of each relay in the storms."""
-
-RATE: Final = 500.0
-LONG: Final = 100.0
-
-KINDS: Final = (
-    ("killed; clients try again and again", Loss(), IMMEDIATE),
-    ("killed; Socket.IO's defaults", Loss(), SOCKET_IO),
-    ("killed; full jitter from 1 s up to 30 s", Loss(), FULL_JITTER),
-    ("killed; the first wait is up to 30 s, too", Loss(), SPREAD_OUT),
-    ("drained over 30 s; Socket.IO's defaults", Loss(30.0), SOCKET_IO),
-    ("drained over 30 s; clients try at once", Loss(30.0), IMMEDIATE),
-    ("drain_rate 500/s for 100 s; Socket.IO's", Loss(LONG, RATE), SOCKET_IO),
-    ("drain_rate 500/s, cut off after 30 s", Loss(30.0, RATE), SOCKET_IO),
-)
-
-BLIND: Final = (
-    (0.0, False, "0 s"),
-    (6.0, False, "6 s; connections are refused"),
-    (6.0, True, "6 s; connections are not answered"),
-    (60.0, False, "60 s; connections are refused"),
-    (60.0, True, "60 s; connections are not answered"),
-)
-
-
-@frozen
-class Sources:
-    """
-    What the page is made from.
-
-    :ivar performance: the text of docs/performance.rst.
-    :ivar records: docs/scaling.json; see `bench.records`.
-    """
-
-    performance: str
-    records: Mapping[str, Any]
-
-    def cpu_us(self, row: str) -> float:
-        """Return the CPU of one unit, from docs/performance.rst."""
-        return float(cell(self.performance, CPU, row, NATIVE).split()[0].replace(",", ""))
-
-    @property
-    def tls_us(self) -> float:
-        """CPU of a session with TLS, from its beginning to its end."""
-        return float(self.records["capacity"]["handshakes"]["tls"]["cpu_us"])
-
-    @property
-    def core(self) -> Core:
-        """What one core carries, TLS included."""
-        idle = self.records["capacity"]["idle"]
-        return Core(
-            message_us=self.cpu_us("64 B echo, 1,000 connections") / 2,
-            handshake_us=self.tls_us,
-            session_us=idle["cpu_share"] / idle["sessions"] * 1e6,
-            session_bytes=idle["resident_bytes"] + idle["kernel_bytes"],
-        )
-
-    @property
-    def site(self) -> Site:
-        """Where the storms are."""
-        return Site(relays=4, sessions=50_000, capacity=CORES * 1e6 / self.tls_us)
-
-
-def cell(page: str, title: str, row: str, column: str) -> str:
-    """
-    Return a cell of a list-table, by its table's title and the first cells of row and column.
-
-    :raises ValueError: there is none.
-    """
-    _, found, rest = page.partition(f".. list-table:: {title}\n")
-    table = re.split(r"\n(?=\S)", rest, maxsplit=1)[0]
-    rows = [
-        [each.strip() for each in re.split(r"\n     -", chunk.strip(" -"))]
-        for chunk in re.split(r"\n   \*", table)[1:]
-    ]
-    for each in rows:
-        if found and each[0] == row and column in rows[0]:
-            return each[rows[0].index(column)]
-    raise ValueError(f"There is no {row!r}, {column!r} in the table {title!r}")
-
-
-def storms(site: Site) -> list[Case]:
-    """Lose a relay in every way."""
-    return [Case(title, simulate(site, loss, backoff)) for title, loss, backoff in KINDS]
-
-
-def picture(sources: Sources) -> str:
-    """Draw the storms."""
-    return curves("Losing one relay of four", storms(sources.site))
 
 
 def _core(sources: Sources) -> Iterator[str]:
@@ -177,12 +77,12 @@ def _idle(idle: Mapping[str, float]) -> Iterator[list[str]]:
         source,
     ]
     yield [
-        "| memory of an idle session",
+        "memory of an idle session",
         "",
         f"{size:.1f} KiB, and {kernel:.1f} KiB of the kernel's",
         source,
     ]
-    yield ["| descriptors of a session", "", f"{idle['files']:.0f}", source]
+    yield ["descriptors of a session", "", f"{idle['files']:.0f}", source]
 
 
 def _machine(sources: Sources) -> Iterator[str]:
@@ -234,57 +134,69 @@ def _need(need: Need) -> list[str]:
     ]
 
 
-def _storms(sources: Sources) -> Iterator[str]:
-    head = ["", *OUTCOME]
-    rows = ([case.title, *_outcome(case.storm)] for case in storms(sources.site))
-    site = sources.site
-    title = (
-        f"One of {site.relays} relays is lost, with {site.sessions:,} sessions; "
-        f"each does {number(site.capacity)} handshakes a second"
-    )
-    yield from list_table(title, head, rows)
-
-
-OUTCOME: Final = (
-    "most in a second, to what the others can do",
-    "seconds with more than half of it",
-    "connections for each client",
-    "away: half of them, the last",
-    "all back after",
-)
-
-
-def _outcome(storm: Storm) -> list[str]:
-    middle, last = storm.away[len(storm.away) // 2], storm.away[-1]
-    return [
-        number(storm.peak),
-        f"{storm.busy:.0f}",
-        number(storm.total("offered") / storm.site.sessions),
-        f"{middle:.1f} s, {last:.1f} s",
-        "never" if storm.back_at is None else f"{storm.back_at:.0f} s",
-    ]
-
-
-def _relays(sources: Sources) -> Iterator[str]:
+def _workers(sources: Sources) -> Iterator[str]:
+    found = sources.records["workers"]
+    name = str(found["workers"])
+    head = ["load", "CPU of a unit, 1 worker", f"{name} workers", "balance", f"{name} cores carry"]
     rows = []
-    for relays in (2, 4, 10):
-        for title, loss, backoff in (KINDS[1], KINDS[4]):
-            storm = simulate(evolve(sources.site, relays=relays), loss, backoff)
-            rows.append([str(relays), title, *_outcome(storm)])
-    yield from list_table(
-        "The same with fewer and with more relays", ["relays", "", *OUTCOME], rows
-    )
+    for load, rounds in found["cost"].items():
+        costs = [f"{number(workers.median(rounds, each, 'cpu_us'))} µs" for each in ("1", name)]
+        even, limited = f"{workers.evenness(rounds, name):.2f}", load in found["limited"]
+        carried = f"{workers.carried(rounds, name):.2f} times one" if limited else ""
+        rows.append([found["titles"][load], *costs, even, carried])
+    yield from list_table(f"One worker and {name}, on one core together", head, rows)
+    yield from _direct(found, name)
 
 
-def _blind(sources: Sources) -> Iterator[str]:
+def _direct(found: Mapping[str, Any], name: str) -> Iterator[str]:
+    head = ["load", "a second, 1 worker", f"{name} workers", "is", "used of their shares, at least"]
     rows = []
-    for blind, silent, title in BLIND:
-        site = evolve(sources.site, blind=blind, silent=silent)
-        storm = simulate(site, Loss(), SOCKET_IO)
-        rows.append([title, f"{storm.total('refused'):,}", *_outcome(storm)])
-    head = ["the front notices after", "sent to the lost one", *OUTCOME]
-    title = "The front still sends clients to the lost relay; killed, Socket.IO's defaults"
-    yield from list_table(title, head, rows)
+    for load, rounds in found["direct"].items():
+        rates = [f"{workers.median(rounds, each, 'per_s'):,.0f}" for each in ("1", name)]
+        used = [f"{workers.least_used(rounds, each, found['share']):.0%}" for each in ("1", name)]
+        carried = f"{workers.ratio(rounds, name):.2f} times one"
+        rows.append([found["titles"][load], *rates, carried, ", ".join(used)])
+    yield from list_table(f"{found['share']:.0%} of a core for each worker", head, rows)
+
+
+def _redis(sources: Sources) -> Iterator[str]:
+    costs = sources.records["redis"]["cpu_us"]
+    rows = (
+        [redis_load.ASKED[name].title, f"{cost:.1f} µs", f"{1e6 / cost:,.0f}"]
+        for name, cost in costs.items()
+    )
+    title = f"What Redis {sources.records['redis']['version']} is asked"
+    yield from list_table(title, ["", "CPU of Redis", "a second, all of a core"], rows)
+
+
+def _redis_load(sources: Sources) -> Iterator[str]:
+    costs, machine = sources.records["redis"]["cpu_us"], Machine()
+    head = ["", "handshakes and ends", "counts renewed", "signs of life", "reports", "of one core"]
+    rows = []
+    for sessions in (100_000, 10_000_000):
+        for profile in PROFILES:
+            need = needs(profile, sessions, sources.core, machine)
+            asked = asked_of_redis(need, sessions, machine)
+            busy = sum(rate * costs[name] for name, rate in asked.items()) / 1e6
+            rates = [asked["admit"] + asked["count"], *(asked[name] for name in PERIODIC)]
+            words = f"{sessions:,}: {profile.title}"
+            rows.append([words, *(f"{rate:,.0f}/s" for rate in rates), f"{busy:.1%}"])
+    yield from list_table("What the relays ask in a second", head, rows)
+
+
+PERIODIC: Final = ("renewed", "beat", "report")
+
+
+def asked_of_redis(need: Need, sessions: int, machine: Machine) -> dict[str, float]:
+    """Return how often relays ask Redis in a second, by the names of `bench.redis_load.ASKED`."""
+    processes = need.relays * (machine.cores + 1)
+    return {
+        "admit": need.handshakes,
+        "count": need.handshakes,
+        "renewed": sessions / RENEWED,  # each from an address of its own
+        "beat": processes / BEATS,
+        "report": need.relays**2 / EVERY,
+    }
 
 
 Block = Callable[[Sources], Iterator[str]]
@@ -293,9 +205,13 @@ BLOCKS: Final[Mapping[str, Block]] = {
     "machine": _machine,
     "100 thousand": lambda sources: _sizes(sources, 100_000),
     "10 million": lambda sources: _sizes(sources, 10_000_000),
-    "storms": _storms,
-    "relays": _relays,
-    "blind": _blind,
+    "storms": storm_tables.ways,
+    "relays": storm_tables.sites,
+    "blind": storm_tables.fronts,
+    "reconnects": storm_tables.reality,
+    "workers": _workers,
+    "redis": _redis,
+    "redis load": _redis_load,
 }
 """What stands between the comments of the page that have its name."""
 
@@ -316,7 +232,7 @@ def main(arguments: Sequence[str]) -> None:
     sources = Sources(performance, recorded(folder / "scaling.json"))
     page = folder / "scaling.rst"
     page.write_text(filled(page.read_text("utf-8"), sources), "utf-8")
-    (folder / PICTURE).write_text(picture(sources), "utf-8")
+    (folder / PICTURE).write_text(storm_tables.picture(sources), "utf-8")
 
 
 if __name__ == "__main__":

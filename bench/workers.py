@@ -30,7 +30,18 @@ from bench.quota import Quotas
 from bench.records import record
 from bench.scenarios import Scenario
 
-__all__ = ["balance", "capacity_ratio", "main", "summary", "used_up"]
+__all__ = [
+    "balance",
+    "capacity_ratio",
+    "carried",
+    "evenness",
+    "least_used",
+    "main",
+    "median",
+    "ratio",
+    "summary",
+    "used_up",
+]
 
 SETTLING: Final = 1.0
 LOADS: Final = (
@@ -51,16 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         raise_file_limit()
         with workbench(choose_cores(None, None), options.seconds) as bench:
-            costs = {
-                each.name: _rounds(bench, options, each, 0.0) for each in LOADS[: options.loads]
-            }
-            direct = _rounds(bench, options, LOADS[0], options.share) if options.share else []
+            loads = LOADS[: options.loads]
+            limited = [each for each in loads if each.kind != "fixed-rate"]
             figures = {
                 "workers": options.workers,
                 "share": options.share,
-                "titles": {each.name: each.title for each in LOADS[: options.loads]},
-                "cost": costs,
-                "direct": direct,
+                "titles": {each.name: each.title for each in loads},
+                "cost": {each.name: _rounds(bench, options, each, 0.0) for each in loads},
+                "direct": {
+                    each.name: _rounds(bench, options, each, options.share)
+                    for each in limited
+                    if options.share
+                },
+                "limited": [each.name for each in limited],
             }
             print("\n".join(summary(figures)))
             if options.record:
@@ -108,35 +122,58 @@ def capacity_ratio(one: Figures, several: Figures, workers: int) -> float:
 
 def summary(figures: Figures) -> list[str]:
     """Return the medians of the rounds, a line for each load."""
-    workers = figures["workers"]
+    name = str(figures["workers"])
     found = []
-    for name, rounds in figures["cost"].items():
-        one, several = (_median(rounds, each, "cpu_us") for each in ("1", str(workers)))
-        carried = statistics.median(
-            capacity_ratio(each["1"], each[str(workers)], workers) for each in rounds
+    for load, rounds in figures["cost"].items():
+        one, several = (median(rounds, each, "cpu_us") for each in ("1", name))
+        line = (
+            f"{figures['titles'][load]}: {one:.1f} µs with one worker, {several:.1f} with {name}, "
+            f"balance {evenness(rounds, name):.2f}"
         )
-        even = statistics.median(balance(each[str(workers)]["worker_cpu_s"]) for each in rounds)
-        found.append(
-            f"{figures['titles'][name]}: {one:.1f} µs with one worker, {several:.1f} with "
-            f"{workers}, balance {even:.2f}: {workers} cores carry {carried:.2f} times one"
-        )
-    if figures["direct"]:
-        found.append(_direct(figures))
+        if load in figures["limited"]:
+            line += f": {name} cores carry {carried(rounds, name):.2f} times one"
+        found.append(line)
+    for load, rounds in figures["direct"].items():
+        found.append(_direct(rounds, figures["titles"][load], figures["share"], name))
     return found
 
 
-def _direct(figures: Figures) -> str:
-    share, names = figures["share"], ("1", str(figures["workers"]))
-    one, several = (_median(figures["direct"], name, "per_s") for name in names)
-    ratio = statistics.median(
-        each[names[1]]["per_s"] / each["1"]["per_s"] for each in figures["direct"]
-    )
-    used = [min(used_up(each[name], share) for each in figures["direct"]) for name in names]
+def _direct(rounds: Rounds, title: str, share: float, name: str) -> str:
+    one, several = (median(rounds, each, "per_s") for each in ("1", name))
+    used = [least_used(rounds, each, share) for each in ("1", name)]
     return (
-        f"{share:.0%} of a core for each: {one:,.0f} round trips a second with one worker, "
-        f"{several:,.0f} with {names[1]}: {ratio:.2f} times; they used "
+        f"{title}, {share:.0%} of a core for each: {one:,.0f} a second with one worker, "
+        f"{several:,.0f} with {name}: {ratio(rounds, name):.2f} times; they used "
         f"{used[0]:.0%} and {used[1]:.0%} of that at least"
     )
+
+
+def median(rounds: Rounds, workers: str, metric: str) -> float:
+    """Return the median of one figure over the rounds."""
+    values: list[float] = [each[workers][metric] for each in rounds]
+    return statistics.median(values)
+
+
+def evenness(rounds: Rounds, workers: str) -> float:
+    """Return the median of the balance over the rounds."""
+    return statistics.median(balance(each[workers]["worker_cpu_s"]) for each in rounds)
+
+
+def carried(rounds: Rounds, workers: str) -> float:
+    """Return the median of what so many workers carry, to one."""
+    number = int(workers)
+    return statistics.median(capacity_ratio(each["1"], each[workers], number) for each in rounds)
+
+
+def ratio(rounds: Rounds, workers: str) -> float:
+    """Return the median of what got through with so many workers, to what did with one."""
+    ratios: list[float] = [each[workers]["per_s"] / each["1"]["per_s"] for each in rounds]
+    return statistics.median(ratios)
+
+
+def least_used(rounds: Rounds, workers: str, share: float) -> float:
+    """Return how much of their shares so many workers used in every round."""
+    return min(used_up(each[workers], share) for each in rounds)
 
 
 def used_up(figures: Figures, share: float) -> float:
@@ -144,11 +181,6 @@ def used_up(figures: Figures, share: float) -> float:
     worked: list[float] = figures["worker_cpu_s"]
     used: float = sum(worked) / (len(worked) * share * figures["elapsed_s"])
     return used
-
-
-def _median(rounds: Rounds, workers: str, metric: str) -> float:
-    values: list[float] = [each[workers][metric] for each in rounds]
-    return statistics.median(values)
 
 
 def _rounds(
