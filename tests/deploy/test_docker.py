@@ -81,11 +81,11 @@ def test_the_image_relays_as_nobody_on_a_read_only_root(image: Root) -> None:
         upstream = stack.enter_context(echo_upstream())
         (image.inside(folder) / "relay.ini").write_text(
             f"[relay]\nlisten = tcp:{port}:interface=127.0.0.1\nupstream = ws://127.0.0.1:{upstream}\n"
-            f"data_path = native\n[admin]\nlisten = tcp:{admin}:interface=127.0.0.1\n"
+            f"data_path = native\nworkers = 2\n[admin]\nlisten = tcp:{admin}:interface=127.0.0.1\n"
         )
         command = image.command(relay, **inside)
         running = stack.enter_context(Process(command, env=image.environment))
-        running.wait_for_words("is up; frames go through the native pump")
+        running.wait_for_words("frames go through the native pump")
         assert_it_echoes(f"ws://127.0.0.1:{port}")
         status = Path(f"/proc/{child_of(running)}/status").read_text("utf-8")
         facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
