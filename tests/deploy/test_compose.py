@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import connect
 
+from tests.cluster.support import running_redis, several_relays, wait_for_cluster
 from tests.deploy.support import DEPLOY, documents, understood
-from tests.support import PROJECT, Process, free_port, started_relay
+from tests.support import PROJECT, Process, RelayProcess, free_port
+from tests.system.admin import Admin
+from tests.system.support import LOCAL
 from wsrelay.config import Checks, parse
 from wsrelay.config.model import RelayConfig
 
@@ -88,10 +92,13 @@ def test_containers_have_no_rights_and_write_nothing() -> None:
         assert service["read_only"] is True
 
 
-def test_a_message_goes_through_to_each_upstream(tmp_path: Path) -> None:
-    text = understood(RELAY_INI).replace("tcp:9000", "tcp:0")
-    text = text.replace("endpoint = tcp:8080", "endpoint = tcp:0:interface=127.0.0.1")
+@contextlib.contextmanager
+def scene(folder: Path) -> Iterator[list[RelayProcess]]:
+    """Run the upstreams, Redis and both relays on loopback."""
     with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(running_redis())
+        text = RELAY_INI.replace("redis://redis:6379", redis.url)
+        text = text.replace("tcp:9000", "tcp:0").replace("tcp:8080", LOCAL)
         for name in UPSTREAMS:
             port, service = free_port(), SERVICES[name]
             words = [*service["entrypoint"], *service["command"]]
@@ -99,12 +106,23 @@ def test_a_message_goes_through_to_each_upstream(tmp_path: Path) -> None:
             upstream = stack.enter_context(Process([sys.executable, *local[1:]]))
             upstream.wait_for_words("listens")
             text = text.replace(f"ws://{name}:3000", f"ws://127.0.0.1:{port}")
-        relay = stack.enter_context(started_relay(text, tmp_path))
-        reached = set()
-        for _ in UPSTREAMS:
-            client = stack.enter_context(connect(f"{relay.url}/echo"))
-            client.send("hello")
-            assert client.recv(10) == "hello"
-            assert client.response is not None
-            reached.add(client.response.headers["X-Upstream"])
-        assert reached == set(UPSTREAMS)
+        yield stack.enter_context(several_relays(len(RELAYS), text, folder))
+
+
+def test_both_relays_reach_every_upstream_and_follow_each_others_drains(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        relays = stack.enter_context(scene(tmp_path))
+        wait_for_cluster(*relays)
+        for relay in relays:
+            reached = set()
+            for _ in UPSTREAMS:
+                client = stack.enter_context(connect(f"{relay.url}/echo"))
+                client.send("hello")
+                assert client.recv(10) == "hello"
+                assert client.response is not None
+                reached.add(client.response.headers["X-Upstream"])
+            assert reached == set(UPSTREAMS)
+        here, there = map(Admin.of, relays)
+        path = "/api/pools/upstreams/upstreams/cobalt"
+        here.order("PATCH", path, {"state": "drain"})
+        there.wait_for("upstreams", "cobalt", state="drain")
