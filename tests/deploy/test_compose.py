@@ -12,7 +12,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 from tests.cluster.support import running_redis, several_relays, wait_for_cluster
-from tests.deploy.support import DEPLOY, documents, understood
+from tests.deploy.support import DEPLOY, documents
 from tests.support import PROJECT, Process, RelayProcess, free_port
 from tests.system.admin import Admin
 from tests.system.support import LOCAL
@@ -28,7 +28,7 @@ OURS = [*RELAYS, *UPSTREAMS]
 
 
 def config() -> RelayConfig:
-    return parse(understood(RELAY_INI).encode(), "relay.ini", FOLDER, {}, Checks())
+    return parse(RELAY_INI.encode(), "relay.ini", FOLDER, {}, Checks())
 
 
 def test_there_are_two_relays_three_upstreams_and_redis() -> None:

@@ -27,7 +27,7 @@ from tests.deploy.manifests import (
     selects,
     the,
 )
-from tests.deploy.support import DEPLOY, KUBERNETES, documents, understood
+from tests.deploy.support import DEPLOY, KUBERNETES, documents
 from wsrelay.config import Checks, parse
 from wsrelay.config.model import RelayConfig
 from wsrelay.observe import families
@@ -42,7 +42,7 @@ of_each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=name
 
 
 def config(text: str = "") -> RelayConfig:
-    given = understood(text or relay_ini()).encode()
+    given = (text or relay_ini()).encode()
     return parse(given, "relay.ini", Path("/etc/wsrelay"), {"POD_NAMESPACE": "chat"}, Checks())
 
 
@@ -101,7 +101,7 @@ def test_relay_ini_listens_where_the_manifest_says() -> None:
 def test_relay_ini_passes_the_check(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef")
-    text = understood(relay_ini()).replace("/etc/wsrelay-admin/token", str(token))
+    text = relay_ini().replace("/etc/wsrelay-admin/token", str(token))
     (tmp_path / "relay.ini").write_text(text)
     done = subprocess.run(
         [Path(sys.executable).with_name("wsrelay"), "check", "relay.ini"],

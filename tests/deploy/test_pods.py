@@ -16,7 +16,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.deploy.manifests import container_of, ports_of, pre_stop, relay_ini, the
-from tests.deploy.support import understood
 from tests.support import PATIENCE, Process, RelayProcess, free_port, started_relay
 from tests.system.admin import Admin
 from tests.system.support import LOCAL, wait_until
@@ -88,7 +87,7 @@ def relay(
     pods.are_known(*PODS)
     monkeypatch.setenv("POD_NAMESPACE", "chat")
     (tmp_path / "token").write_text(TOKEN)
-    text = understood(relay_ini())
+    text = relay_ini()
     if discovery == "srv":
         text = re.sub(r"(?m)^discover = dns .*\n", "", text)
         text = text.replace("; discover = srv", "discover = srv")
