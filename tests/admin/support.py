@@ -167,6 +167,61 @@ ANSWERED_SOON = (
 """What a control may answer later; a message and a reload always take their time."""
 
 
+CLUSTER: Json = {
+    "redis": "redis://10.0.0.9:6379/0",
+    "prefix": "wsrelay",
+    "name": "edge1-4711-5fd2a1c0",
+    "up": True,
+    "since_s": 86400.0,
+    "problem": "",
+    "relays": [
+        {
+            "name": "edge1-4711-5fd2a1c0",
+            "host": "edge1",
+            "pid": 4711,
+            "version": "0.1.0",
+            "uptime_s": 86401.2,
+            "listeners": ["0.0.0.0:8080"],
+            "admin": "127.0.0.1:8404",
+            "ready": True,
+            "not_ready": "",
+            "draining": False,
+            "connections": 812,
+            "sessions": 803,
+            "requests": 2,
+            "handshakes": 91022,
+            "refused": 12,
+            "pools": [
+                {
+                    "name": "chat",
+                    "active": 805,
+                    "upstreams": [
+                        {
+                            "name": "a",
+                            "state": "ready",
+                            "health": "up",
+                            "weight": 1,
+                            "active": 805,
+                        }
+                    ],
+                }
+            ],
+            "age_s": 0.7,
+        }
+    ],
+    "orders": [
+        {
+            "kind": "state",
+            "pool": "chat",
+            "upstream": "b",
+            "value": "drain",
+            "at": 1795305600000,
+            "by": "edge2-982-07b1e4aa",
+        }
+    ],
+}
+
+
 class FakeControl:
     """
     Remembers what it was told to do; `broken` makes all of it fail.
@@ -217,6 +272,9 @@ class FakeControl:
     def not_ready(self) -> str:
         self._check()
         return self.why_not_ready
+
+    def cluster(self) -> Json:
+        return copy.deepcopy(CLUSTER)
 
     def pools(self) -> list[Json]:
         return copy.deepcopy(STATUS["pools"])
