@@ -194,14 +194,14 @@ CLUSTER: Json = {
             "pools": [
                 {
                     "name": "chat",
-                    "active": 805,
+                    "sessions": 803,
                     "upstreams": [
                         {
                             "name": "a",
                             "state": "ready",
                             "health": "up",
                             "weight": 1,
-                            "active": 805,
+                            "sessions": 803,
                         }
                     ],
                 }

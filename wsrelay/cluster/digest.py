@@ -40,7 +40,17 @@ def digest_of(service: RelayService) -> Json:
 def digest_from(service: RelayService, status: Json) -> Json:
     """Describe a relay of several processes, of which *status* tells."""
     names = ("connections", "sessions", "requests", "handshakes", "refused", "ready", "not_ready")
-    pools = [_told_pool(pool) for pool in status["pools"]]
+    pools = [
+        {
+            "name": pool["name"],
+            "sessions": pool["sessions"],
+            "upstreams": [
+                {name: each[name] for name in ("name", "state", "health", "weight", "sessions")}
+                for each in pool["upstreams"]
+            ],
+        }
+        for pool in status["pools"]
+    ]
     told = {name: status[name] for name in names}
     return {**_who(service), **told, "draining": service.relay.is_draining, "pools": pools}
 
@@ -60,28 +70,15 @@ def _who(service: RelayService) -> Json:
 def _pool_words(pool: Pool) -> Json:
     return {
         "name": pool.name,
-        "active": sum(each.own for each in pool.upstreams),
+        "sessions": sum(each.sessions for each in (*pool.upstreams, *pool.gone)),
         "upstreams": [
             {
                 "name": each.name,
                 "state": each.state,
                 "health": each.health,
                 "weight": each.weight,
-                "active": each.own,
+                "sessions": each.sessions,
             }
             for each in pool.upstreams
         ],
     }
-
-
-def _told_pool(pool: Json) -> Json:
-    """Describe a pool as `_pool_words` does, from what the status says of it."""
-    upstreams = [
-        {
-            **{name: each[name] for name in ("name", "state", "health", "weight")},
-            "active": each["sessions"] + each["openings"] + each["requests"],
-        }
-        for each in pool["upstreams"]
-    ]
-    active = sum(each["active"] for each in upstreams)
-    return {"name": pool["name"], "active": active, "upstreams": upstreams}

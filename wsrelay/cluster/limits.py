@@ -94,6 +94,7 @@ class Limits:
 
     def publish(self) -> None:
         """Write all counts, some at a time; called when Redis knows none of them."""
+        self.pause()
         self._left = iter(list(self._own))
         self._write_some()
 
