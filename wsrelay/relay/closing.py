@@ -102,6 +102,8 @@ class Terms:
     :param timeout: seconds until the last is closed; 0: all at once; None: *rate* says.
     :param rate: at most so many; what is left after *timeout* is closed at once.
     :param code: the close code; None: that of each session's route.
+    :param offset: when the first is due, as a part of the time between two, below 1; so
+        several processes take turns.
     """
 
     what: str
@@ -110,6 +112,7 @@ class Terms:
     timeout: float | None = None
     rate: Rate | None = None
     code: int | None = None
+    offset: float = 0.0
 
 
 @define(eq=False)
@@ -135,12 +138,15 @@ class Closing:
     _timer: IDelayedCall | None = field(default=None, init=False)
 
     def begin(self, sessions: Iterable[Session]) -> Deferred[None]:
-        """Close the first, and plan for the others."""
+        """Close the first, unless another process does, and plan for the others."""
         self.began_at = self.reactor.seconds()
         assert self._choice is not None
         self._choice.begin(list(sessions))
         self.total = self._choice.left
-        self._step()
+        if self.total and self._due(0.0) < 1:
+            self._after(self._pause(0.0), self._step)
+        else:
+            self._step()
         return self.done
 
     @property
@@ -255,18 +261,18 @@ class Closing:
         if timeout is not None and elapsed >= timeout:
             return self.total
         if rate is not None:
-            return int(elapsed * rate.per_second) + (rate.burst or 1)
+            return int(elapsed * rate.per_second + (rate.burst or 1) - self.terms.offset)
         assert timeout is not None
-        return int(elapsed / timeout * self.total) + 1
+        return int(elapsed / timeout * self.total + 1 - self.terms.offset)
 
     def _pause(self, elapsed: float) -> float:
         """Say how long to wait until the next is due."""
-        timeout, rate = self.terms.timeout, self.terms.rate
+        timeout, rate, offset = self.terms.timeout, self.terms.rate, self.terms.offset
         if rate is not None:
-            at = (self._told - (rate.burst or 1) + 1) / rate.per_second
+            at = (self._told - (rate.burst or 1) + 1 + offset) / rate.per_second
         else:
             assert timeout is not None
-            at = self._told * timeout / self.total
+            at = (self._told + offset) * timeout / self.total
         pause = (at - elapsed) * random.uniform(1 - JITTER, 1 + JITTER)
         return pause if timeout is None else min(pause, timeout - elapsed)
 

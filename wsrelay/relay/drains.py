@@ -16,7 +16,7 @@ from wsrelay.pools.upstream import Upstream
 from wsrelay.relay.closing import Choice, Chosen, Closing, Terms
 from wsrelay.relay.levelling import Levelling
 from wsrelay.relay.session import Session
-from wsrelay.relay.shares import share_of
+from wsrelay.relay.shares import share_of, turn_of
 from wsrelay.wire import close
 
 if TYPE_CHECKING:
@@ -232,6 +232,7 @@ class Drains:
             terms = evolve(terms, timeout=min(terms.timeout, before.seconds_left))
         if before is not None:
             before.stop()
+        terms = evolve(terms, offset=turn_of(self.relay.doors.tally, self.relay.commons.index))
         closing = self.running[key] = Closing(self.relay.reactor, terms, choice)
         closing.done.addCallback(lambda _: self._ended(key, closing))
         closing.begin(self.relay.sessions.values())
