@@ -411,3 +411,45 @@ def test_a_bad_size_is_refused(size: str) -> None:
 def test_a_bad_parameter_is_refused(param: str) -> None:
     with pytest.raises(ValueError, match=r"^param=.*: expected a name of letters, digits"):
         StickySid(Clock().seconds, param=param)
+
+
+# What relays tell each other
+
+
+def test_what_is_learnt_and_used_is_told_and_nothing_else_is() -> None:
+    scene, other = Scene(), Scene()
+    told: list[tuple[str, bytes]] = []
+    scene.balancer.tell_of(lambda key, mark: told.append((key, mark)))
+    scene.open("learnt", scene.pool[2])
+    scene.choose(poll("learnt"))
+    scene.choose(poll("made-up"))
+    scene.choose(poll("made-up"))
+    scene.choose(sockjs("abc"))
+    assert [key for key, _ in told] == ["learnt", "learnt"]
+    other.balancer.recall(*told[0])
+    assert other.choose(poll("learnt")) is other.pool[2]
+
+
+def test_only_an_id_that_no_table_has_is_asked_for() -> None:
+    scene = Scene()
+    scene.open("learnt", scene.pool[2])
+    missing = scene.balancer.missing
+    assert missing(poll("unknown")) == "unknown"
+    scene.choose(poll("unknown"))  # nobody knew, and it has its place now
+    assert missing(poll("unknown")) == ""
+    assert missing(poll("learnt")) == ""
+    assert missing(poll()) == ""
+    assert missing(poll("x" * 257)) == ""
+    assert missing(sockjs("abc")) == ""
+
+
+def test_what_another_relay_tells_is_not_told_on() -> None:
+    scene, other = Scene(), Scene()
+    told: list[tuple[str, bytes]] = []
+    scene.balancer.tell_of(lambda key, mark: told.append((key, mark)))
+    scene.open("learnt", scene.pool[1])
+    mark = told[0][1]
+    echoed: list[str] = []
+    other.balancer.tell_of(lambda key, _: echoed.append(key))
+    other.balancer.recall("learnt", mark)
+    assert echoed == []

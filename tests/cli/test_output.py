@@ -497,3 +497,30 @@ def test_what_is_printed_reaches_a_terminal_that_knows_ascii_only(
     assert main(["status"]) == 0
     terminal.seek(0)
     assert "  \\u4e16\\x1b[2J  ready" in terminal.read()
+
+
+def test_the_relays_of_a_cluster_have_a_table() -> None:
+    facts = {"version": "0.1.0", "sessions": 3, "handshakes": 5, "age_s": 1.0, "uptime_s": 60.0}
+    relays = [
+        {**facts, "name": "edge1", "host": "h1", "ready": True},
+        {**facts, "name": "edge2", "host": "h2", "ready": False},
+    ]
+    cluster = {
+        "redis": "redis://r1:6379/0",
+        "up": True,
+        "since_s": 90.0,
+        "problem": "",
+        "name": "edge2",
+        "relays": relays,
+    }
+    lines = status_lines({**status(), "cluster": cluster}, Style())
+    start = lines.index("cluster: redis://r1:6379/0 is there, for 1m 30s")
+    assert [line.split()[0] for line in lines[start + 1 : start + 4]] == [
+        "relay",
+        "edge1",
+        "edge2*",
+    ]
+    assert "not ready" in lines[start + 3]
+    away = {**cluster, "up": False, "problem": "Connection refused", "relays": []}
+    shown = status_lines({**status(), "cluster": away}, Style())
+    assert "cluster: redis://r1:6379/0 is away: Connection refused, for 1m 30s" in shown

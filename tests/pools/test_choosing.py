@@ -391,3 +391,59 @@ def test_a_balancer_that_finds_what_was_not_asked_for_fails(logged) -> None:
     with pytest.raises(BalancerFailed):
         choose(pool, HANDSHAKE)
     assert logged.pop()["choice"] == "a"
+
+
+# Who may know more
+
+
+@define(eq=False)
+class Elsewhere:
+    """Is asked before the balancer, and answers when a test says so."""
+
+    answer: Deferred[None] | None = None
+    asked: int = 0
+
+    def ask(self, pool, request):
+        self.asked += 1
+        return self.answer
+
+
+def test_where_nothing_is_to_be_asked_the_balancer_answers_at_once(logged: list[dict]) -> None:
+    pool = pool_with(lambda offered: offered[1])
+    pool.elsewhere = Elsewhere()
+    assert choose(pool, HANDSHAKE) is pool.upstreams[1]
+
+
+def test_the_balancer_is_asked_when_the_answer_of_others_is_there(logged: list[dict]) -> None:
+    pool = pool_with(lambda offered: offered[1])
+    pool.elsewhere = elsewhere = Elsewhere(Deferred())
+    results: list[object] = []
+    choice = choose(pool, HANDSHAKE)
+    assert isinstance(choice, Deferred)
+    choice.addCallback(results.append)
+    assert pool.balancer.offers == []
+    elsewhere.answer.callback(None)
+    assert results == [pool.upstreams[1]]
+    assert elsewhere.asked == 1
+
+
+def test_who_does_not_wait_any_more_is_not_chosen_for(logged: list[dict]) -> None:
+    pool = pool_with(lambda offered: offered[1])
+    pool.elsewhere = elsewhere = Elsewhere(Deferred())
+    failures: list[Failure] = []
+    choice = choose(pool, HANDSHAKE)
+    choice.addErrback(failures.append)
+    choice.cancel()
+    assert failures[0].check(CancelledError)
+    assert pool.balancer.offers == []
+    assert elsewhere.answer.called
+
+
+def test_what_nobody_can_take_is_told_through_the_deferred(logged: list[dict]) -> None:
+    pool = pool_with(lambda offered: offered[1])
+    pool.elsewhere = Elsewhere(succeed(None))
+    for upstream in pool.upstreams:
+        upstream.state = "down"
+    failures: list[Failure] = []
+    choose(pool, HANDSHAKE).addErrback(failures.append)
+    assert failures[0].check(NoUpstream)
