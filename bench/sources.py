@@ -15,8 +15,6 @@ __all__ = ["Sources", "cell"]
 
 NATIVE: Final = "wsrelay, native pump"
 CPU: Final = "CPU of the proxy, µs a unit (ratio to nginx)"
-CORES: Final = 2
-"""Of each relay in the storms."""
 
 
 @frozen
@@ -53,8 +51,8 @@ class Sources:
 
     @property
     def site(self) -> Site:
-        """Where the storms are."""
-        return Site(relays=4, sessions=50_000, capacity=CORES * 1e6 / self.tls_us)
+        """Where the storms are: relays of one core, TLS."""
+        return Site(relays=4, sessions=25_000, capacity=1e6 / self.tls_us)
 
 
 def cell(page: str, title: str, row: str, column: str) -> str:

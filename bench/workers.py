@@ -200,6 +200,7 @@ def _figures(bench: Workbench, workers: int, load: Scenario, share: float) -> Fi
     cores = evolve(bench.cores, proxy=(), load=(), upstream=()) if share else bench.cores
     with Quotas() as quotas, started(evolve(bench, cores=cores), _relay(workers)) as running:
         bench.warm_up(running)
+        bench.wait_for_the_end(running, 0)  # and until all workers, and a spare one, are there
         with evolve(bench, cores=cores).load(running.setup, load) as driver:
             if share:
                 _confine(quotas, running, workers, share)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.curves import SCALE_END, Case, curves
+from bench.curves import HEAD, PLOT, SCALE_END, Case, curves
 from bench.records import recorded
 from bench.redis_load import ASKED
 from bench.scaling import BLOCKS, PICTURE, asked_of_redis, filled
@@ -86,8 +86,10 @@ def test_curves_are_cut_at_the_end_of_the_scale_and_say_so() -> None:
         [float(point.split(",")[1]) for point in each.get("points", "").split()]
         for each in svg.iter(f"{SVG}polyline")
     ]
-    highest = min(min(each) for each in heights[2:])
-    assert highest == min(heights[2])  # the crash' offered curve, at the upper edge
+    crash_offered, *others = heights[2:]
+    assert min(crash_offered) == HEAD
+    assert max(map(max, heights[2:])) == HEAD + PLOT
+    assert all(min(each) >= HEAD for each in others)
     assert crash.peak > SCALE_END
     assert "prefers-color-scheme: dark" in text
     description = svg.find(f"{SVG}desc")

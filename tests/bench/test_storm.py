@@ -125,6 +125,10 @@ def test_a_backoff_waits_as_it_says(
     assert backoff.wait(failures, 1.0) == pytest.approx(most)
 
 
+def test_full_jitter_is_over_all_of_a_wait_that_has_come_to_its_end() -> None:
+    assert FULL_JITTER.wait(9, 0.5) == 15.0
+
+
 def test_one_relay_serves_one_client_after_the_other() -> None:
     site = Site(relays=2, sessions=30, capacity=10.0, backlog=100, way=0.0)
     storm = simulate(site, Loss(), IMMEDIATE)
@@ -138,11 +142,11 @@ def test_one_relay_serves_one_client_after_the_other() -> None:
 
 def test_who_finds_the_queue_full_is_tried_again_by_its_kernel_until_it_gives_up() -> None:
     site = Site(relays=2, sessions=3, capacity=0.1, backlog=1, patience=4.0, way=0.0)
-    storm = simulate(site, Loss(), IMMEDIATE, until=4.0)
+    storm = simulate(site, Loss(), IMMEDIATE, until=8.0)
     # Each takes ten seconds.  One is taken at once; the others come again after one second and
-    # after two more, and not after four more.
-    assert storm.counts["offered"][:5] == [3, 2, 0, 2, 0]
-    assert storm.total("dropped") == 6
+    # after two more, but not after four more: after four seconds all begin anew.
+    assert storm.counts["offered"][:8] == [3, 2, 0, 2, 3, 3, 0, 3]
+    assert storm.total("dropped") == 15
     assert storm.total("expired") == 1
     assert storm.waiting == 3
 
