@@ -125,9 +125,14 @@ class Listeners(MultiService):
         old = [each for key, each in self._sockets.items() if key not in wanted]
         try:
             await self._open(new, contexts)
-        except CannotStartError:
+        except CannotStartError as error:
             if not old:
                 raise
+            if not self.accepts:  # other processes listen on, too, until they are told
+                raise CannotStartError(
+                    f"{error}; if it is a listener of this relay's, remove that one first, and"
+                    " open the new one by another reload"
+                ) from error
             # Perhaps one that is to go holds the address: *:80 and 127.0.0.1:80, say.
             await self._exchange(old, new, contexts)
         else:
