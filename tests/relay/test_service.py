@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.relay.support import FakeTransport, settle
 from tests.relay.world import ROUTE, UPSTREAMS, Reactor
-from wsrelay import service
+from wsrelay import running as start
 from wsrelay.config.model import (
     ListenerConfig,
     LogConfig,
@@ -65,7 +65,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_a_limit_of_descriptors_that_was_raised_is_said_once(self) -> None:
-        self.patch(service, "raise_limit", lambda: (1024, 4096))
+        self.patch(start, "raise_limit", lambda: (1024, 4096))
         running = RelayService(CONFIG, Reactor())
         running.relay.descriptors.limit = lambda: 4096
         running.privilegedStartService()
