@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ def record(path: Path, name: str, bench: Workbench, figures: Mapping[str, Any]) 
     document[name] = {
         "date": now,
         "wsrelay": version("wsrelay"),
-        "machine": describe(bench.cores, bench.program.compiler),
+        "machine": describe(bench.cores, bench.program.compiler) | {"command": _command()},
         **figures,
     }
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -32,3 +33,7 @@ def recorded(path: Path) -> dict[str, Any]:
     """Return all that is in the file."""
     document: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return document
+
+
+def _command() -> str:
+    return " ".join([f"python -m bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])

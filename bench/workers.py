@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 SETTLING: Final = 1.0
+PATIENCE: Final = 10.0
 LOADS: Final = (
     Scenario("echo-c100", "64 B echo, 100 connections", "closed-loop", "trip", 100),
     Scenario("echo-c1000", "64 B echo, 1,000 connections", "closed-loop", "trip", 1000),
@@ -217,15 +218,15 @@ def _relay(workers: int) -> Proxy:
 
 def _confine(quotas: Quotas, running: Running, workers: int, share: float) -> None:
     """Give each worker its own core, and its share of it."""
-    there = sorted(os.sched_getaffinity(0))
-    for place, pid in enumerate(_busiest(_worked(running, SETTLING), workers)):
+    there, before = sorted(os.sched_getaffinity(0)), cpu_seconds_each(running.child.pid)
+    time.sleep(SETTLING)
+    worked = _worked_since(before, running)
+    for place, pid in enumerate(_busiest(worked, workers)):
         quotas.limit(pid, share)
         os.sched_setaffinity(pid, {there[place % len(there)]})
 
 
-def _worked(running: Running, seconds: float) -> dict[int, float]:
-    before = cpu_seconds_each(running.child.pid)
-    time.sleep(seconds)
+def _worked_since(before: Mapping[int, float], running: Running) -> dict[int, float]:
     after = cpu_seconds_each(running.child.pid)
     return {pid: used - before.get(pid, 0.0) for pid, used in after.items()}
 
@@ -236,10 +237,12 @@ def _busiest(worked: Mapping[int, float], workers: int) -> list[int]:
 
 
 def _between(bench: Workbench, running: Running, driver: Tool, workers: int) -> Figures:
+    before, began, trips = cpu_seconds_each(running.child.pid), time.monotonic(), 0
     driver.ask()
-    began = time.monotonic()
-    worked = _worked(running, bench.seconds)
-    trips, elapsed = driver.ask()["messages"], time.monotonic() - began
+    while not trips and time.monotonic() - began < PATIENCE:
+        time.sleep(bench.seconds)
+        trips = driver.ask()["messages"]
+    worked, elapsed = _worked_since(before, running), time.monotonic() - began
     if not trips:
         raise BenchError("nothing got through between the marks")
     return {
