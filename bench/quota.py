@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,9 +21,16 @@ ROOTS: Final = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
 PERIOD_US: Final = 10_000
 """Short, so that a process that has used its share up does not stand still for long."""
 
+ENDING: Final = 5.0
+"""Seconds that workers have to end behind their parent: a group with a process stays."""
+
 
 class Quotas:
-    """Control groups that are gone again at the end of the context, when their processes are."""
+    """
+    Control groups that are removed at the end of the context.
+
+    Their processes have to be told to end before; they are waited for.
+    """
 
     def __init__(self, roots: tuple[Path, ...] = ROOTS) -> None:
         self._roots = roots
@@ -37,9 +45,10 @@ class Quotas:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        deadline = time.monotonic() + ENDING
         for group in self._groups:
-            with contextlib.suppress(OSError):
-                group.rmdir()
+            while not _removed(group) and time.monotonic() < deadline:
+                time.sleep(0.01)
 
     def limit(self, pid: int, share: float) -> None:
         """
@@ -64,3 +73,10 @@ class Quotas:
         else:
             (group / "cpu.max").write_text(f"{quota} {PERIOD_US}")
         (group / "cgroup.procs").write_text(str(pid))
+
+
+def _removed(group: Path) -> bool:
+    """Remove a group; return whether it is gone."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,26 @@ def test_both_versions_of_control_groups_are_told_the_share(
     [group] = tmp_path.iterdir()
     found = {file.name: file.read_text() for file in group.iterdir()}
     assert found == {**expected, "cgroup.procs": "4711"}
+
+
+def test_a_group_is_removed_when_its_last_process_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def busy_twice(group: Path) -> None:
+        tries.append(group)
+        if len(tries) > 2:
+            shutil.rmtree(group)
+        else:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rmdir", busy_twice)
+    with Quotas((tmp_path,)) as quotas:
+        quotas.limit(4711, 0.25)
+        assert list(tmp_path.iterdir()) != []
+    assert list(tmp_path.iterdir()) == []
+    assert len(tries) == 3
 
 
 def test_where_nobody_may_make_a_group_words_say_so(tmp_path: Path) -> None:
