@@ -14,7 +14,7 @@ __all__ = ["Turns"]
 SLACK: Final = 2
 """Clients that a process may have more than the one with the fewest, besides one in fifty."""
 
-PAUSE: Final = 0.01
+PAUSE: Final = 0.002
 """Seconds for which a process leaves new clients to the others."""
 
 LOOK: Final = 0.001

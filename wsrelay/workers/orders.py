@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from wsrelay import __version__
 from wsrelay.config.model import RelayConfig
 from wsrelay.pools.pool import Memo
 
@@ -24,6 +25,7 @@ class Orders:
     :param endpoints: those of the listening sockets.
     :param pools: the pools as they are, by name.
     :param is_draining: whether the whole relay is drained.
+    :param version: the parent's; a package may be exchanged while it runs.
     :param secret: of ``sticky`` cookies; see `wsrelay.pools.sticky.machine_secret`.
     """
 
@@ -35,3 +37,4 @@ class Orders:
     pools: Mapping[str, Memo]
     is_draining: bool
     secret: str
+    version: str = __version__

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
+from wsrelay import __version__
 from wsrelay.admin import desk as _desk  # noqa: F401  loaded now, so that a spare is fast
 from wsrelay.clock import follow_monotonic
 from wsrelay.log import Logger
@@ -63,6 +64,10 @@ class Worker:
         return _TOLD[name](service, *arguments)
 
     def _begin(self, orders: Orders, descriptors: tuple[int, ...]) -> None:
+        if orders.version != __version__:
+            raise RuntimeError(
+                f"wsrelay {__version__} was installed while {orders.version} runs; restart wsrelay"
+            )
         region = Region.attach(os.dup(descriptors[0]))
         commons = SharedCommons(region, orders.number)
         passed = attach_sockets(orders.endpoints, descriptors[1:])
