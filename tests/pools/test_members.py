@@ -34,6 +34,14 @@ def words(changes: MemberChanges) -> tuple[str, str, str]:
     return names(changes.added), names(changes.removed), names(changes.changed)
 
 
+def test_what_another_process_is_told_has_the_weights_that_changed() -> None:
+    here, there = pool_of(A, B), pool_of(A, B)
+    here.upstreams[1].weight = 7
+    changes = there.recall(here.memo())
+    assert [each.weight for each in there.upstreams] == [1, 7]
+    assert words(changes) == ("", "", "b")
+
+
 # The roll
 
 

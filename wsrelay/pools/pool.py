@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from wsrelay.commons import ALONE, Commons
 from wsrelay.config.model import PoolConfig, UpstreamConfig
@@ -214,10 +214,12 @@ class Pool:
         """Have the upstreams that the pool has in another process, as they are there."""
         self._roll, self.is_draining = memo.roll, memo.is_draining
         changes = self._call_roll()
+        weights = {each: each.weight for each in self.upstreams}
         for each in self.upstreams:
             if state := memo.states.get((each.name, each.url)):
                 each.recall(state)
-        return changes
+        differ = [each for each in self.upstreams if each.weight != weights[each]]
+        return evolve(changes, changed=(*changes.changed, *differ))
 
     def set_members(self, source: Source, upstreams: Iterable[UpstreamConfig]) -> MemberChanges:
         """Take all upstreams that a source names now; those of other sources stay."""
