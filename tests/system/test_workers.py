@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import socket
 from collections import Counter
@@ -427,17 +429,39 @@ def test_a_stop_drains_every_worker_and_leaves_no_process(
 def test_without_a_parent_workers_drain_and_end(
     upstream: RawUpstream, others: list[RawUpstream], tmp_path: Path
 ) -> None:
-    with started_relay(ini(upstream, others), tmp_path) as relay:
+    text = ini(upstream, others).replace("drain_timeout = 1s", "drain_timeout = 4s")
+    with started_relay(text, tmp_path) as relay:
         stage = Stage(relay, upstream)
         pairs = [stage.begin() for _ in range(4)]
         family = children_of(relay.pid)
+        begun = [each for each in family if each in pids(relay)]
         os.kill(relay.pid, signal.SIGKILL)
+        wait_until(lambda: refuses(relay.ports["main"]), "that nobody listens")
+        assert all(is_running(pid) for pid in begun)
         for client, peer in pairs:
             assert client.read_frame().close_code == 1012
             client.close()
             peer.close()
         wait_until(lambda: not any(is_running(pid) for pid in family), "that all have ended")
         stage.close()
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+def spares(relay: RelayProcess) -> list[int]:
+    known = [each["pid"] for each in workers(relay)]
+    return [each for each in children_of(relay.pid) if each not in known]
+
+
+def can_begin(*pids: int) -> bool:
+    """Tell whether one process is there, has loaded everything, and waits."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    caught = [int(re.findall("SigCgt:\\s+(\\w+)", each)[0], 16) for each in status]
+    heard = 1 << signal.SIGTERM - 1  # the last that it does before it says hello
+    return len(pids) == 1 and bool(caught[0] & heard) and "State:\tS" in status[0]
 
 
 def children_of(pid: int) -> list[int]:

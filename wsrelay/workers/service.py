@@ -87,7 +87,11 @@ class WorkerService(RelayService):
     def stopService(self) -> Deferred[Any]:
         if self._present.own:
             self._present.add(-1)
-        return super().stopService()
+        stopped = super().stopService()
+        for each in self._passed.values():
+            each.close()  # or clients would wait for nobody, should the parent be dead
+        self._passed.clear()
+        return stopped
 
     # what the parent tells
 
@@ -108,7 +112,7 @@ class WorkerService(RelayService):
         if counts and self.desk is None:
             self._need_desk().start()
         lines = await self.change_to(evolve(config, admin=None))
-        wanted = {each.endpoint for each in config.listeners}
+        wanted = {each.endpoint for each in config.listeners} if self.running else set()
         for endpoint in self._passed.keys() - wanted:
             self._passed.pop(endpoint).close()
         return lines
