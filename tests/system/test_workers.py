@@ -358,6 +358,26 @@ fail_timeout = 1h
         own.close()
 
 
+@pytest.mark.usefixtures("clean")
+def test_an_order_reaches_a_worker_that_has_not_begun_yet(stage: Stage) -> None:
+    relay, admin = stage.relay, Admin.of(stage.relay)
+    path = path_to("main", f"127.0.0.1:{stage.upstream.port}")
+    wait_until(lambda: can_begin(*spares(relay)), "a spare process that can begin")
+    (spare,) = spares(relay)
+    os.kill(spare, signal.SIGSTOP)
+    try:
+        os.kill(workers(relay)[0]["pid"], signal.SIGKILL)
+        wait_until(lambda: workers(relay)[0]["state"] == "starting", "one that begins")
+        admin.order("PATCH", path, {"state": "drain"})
+    finally:
+        os.kill(spare, signal.SIGCONT)
+    wait_for_workers(relay)
+    for _ in range(SESSIONS):
+        check_own_answer(read_answer(stage.ask()), 503)
+    admin.order("PATCH", path, {"state": "ready"})
+    stage.works()
+
+
 def test_a_reload_reaches_every_worker(
     upstream: RawUpstream, others: list[RawUpstream], tmp_path: Path
 ) -> None:

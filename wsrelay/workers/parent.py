@@ -226,13 +226,16 @@ class ParentService(RelayService):
         """
         Ask all workers for the answer of a method of their `RelayControl`.
 
+        Who has not taken its orders yet does it, too, right after that; nobody waits for it.
+
         :returns: number and answer of each that answers in time; a refusal is an answer.
         """
         asked = []
         for number, each in sorted(self._members.items()):
+            call = each.worker.channel.call("control", method, arguments, timeout=ANSWERS)
+            call.addBoth(partial(_numbered, number))
             if each.is_up:
-                call = each.worker.channel.call("control", method, arguments, timeout=ANSWERS)
-                asked.append(call.addBoth(partial(_numbered, number)))
+                asked.append(call)
         return gatherResults(asked).addCallback(_answers)
 
     # reload
