@@ -382,12 +382,15 @@ def test_a_reload_reaches_every_worker(
     upstream: RawUpstream, others: list[RawUpstream], tmp_path: Path
 ) -> None:
     text = ini(upstream, others)
+    (tmp_path / "found.txt").write_text(upstream.url)
     with started_relay(text, tmp_path) as relay:
         stage = Stage(relay, upstream)
         pair = stage.begin()
         extra = (
             f"[listener:second]\nendpoint = {LOCAL}\n"
             "[route:gone]\npath = /gone\nredirect = https://x.test/\n"
+            "[route:found]\npath = /found\npool = found\n"
+            f"[pool:found]\ndiscover = file path={tmp_path / 'found.txt'}\n"
         )
         relay.reload(text.replace("[pool:main]", extra + "[pool:main]"), "reload: route gone added")
         second = relay.ports["second"]
@@ -395,6 +398,10 @@ def test_a_reload_reaches_every_worker(
             client = stage.connect("second")
             client.send(b"GET /gone HTTP/1.1\r\nHost: r.test\r\nConnection: close\r\n\r\n")
             assert read_answer(client).status == 301
+        found = [stage.begin(b"/found") for _ in range(SESSIONS)]
+        assert set(worker_of(relay).values()) == {0, 1}
+        for each in found:
+            end_normally(*each)
         relay.reload(text.replace("pool = many", "pool = nowhere"), "reload refused")
         wider = text.replace(f"endpoint = {LOCAL}", f"endpoint = tcp:{relay.ports['main']}", 1)
         assert "remove that one first" in relay.reload(wider, "reload refused")

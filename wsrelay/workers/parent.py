@@ -27,6 +27,7 @@ from wsrelay.pools.sticky import machine_secret
 from wsrelay.pools.upstream import Health
 from wsrelay.service import RelayService, ReloadRefused
 from wsrelay.sharing import Region, SharedCommons
+from wsrelay.workers.channel import ChannelLost
 from wsrelay.workers.control import WorkersControl
 from wsrelay.workers.count import count_of
 from wsrelay.workers.crew import WorkerFacts
@@ -281,9 +282,20 @@ class ParentService(RelayService):
             descriptors=[_fileno(sockets[endpoint]) for endpoint in new],
             timeout=BEGINS,
         )
-        return changed.addErrback(self._not_changed, member.worker)
+        return changed.addCallbacks(
+            lambda _: self._tell_discovered(member.worker),
+            self._not_changed,
+            errbackArgs=(member.worker,),
+        )
+
+    def _tell_discovered(self, worker: Worker) -> None:
+        """Say it again: a file that a new pool names was read before the worker had the pool."""
+        for pool in self.relay.pools.values():
+            worker.channel.tell("discovered", pool.name, pool.said("discovery"))
 
     def _not_changed(self, failure: Failure, worker: Worker) -> None:
+        if failure.check(ChannelLost):  # it has ended, and that is in the log
+            return
         log.error(
             "worker {number} cannot follow the new configuration and is ended: {why}",
             number=worker.number,
