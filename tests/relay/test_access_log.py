@@ -447,6 +447,28 @@ def test_a_file_that_cannot_be_reopened_is_said_and_the_old_one_kept(tmp_path: P
     assert (tmp_path / "moved" / "access.log").read_text() == "still\n"
 
 
+def test_a_file_that_may_not_be_opened_is_written_by_a_descriptor_that_was_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "access.log"
+    with path.open("ab") as passed:
+        sink = FileSink(path, passed=passed.fileno())
+
+        def forbidden(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", forbidden)
+        sink.open()
+    sink.write_line("one")
+    with capturedLogs() as events:
+        sink.reopen()  # by then the descriptor may be anything
+    assert len(events) == 1
+    sink.write_line("two")
+    sink.close()
+    monkeypatch.undo()
+    assert path.read_text() == "one\ntwo\n"
+
+
 def test_a_file_that_cannot_be_opened_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         FileSink(tmp_path / "nowhere" / "access.log").open()

@@ -7,6 +7,9 @@ import os
 import re
 import signal
 import socket
+import ssl
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE, RelayProcess, started_relay
+from tests.peers.certificates import Authority
+from tests.support import PATIENCE, Process, RelayProcess, free_port, require, started_relay
 from tests.system.admin import ADMIN, Admin, path_to
 from tests.system.support import (
     LOCAL,
@@ -32,6 +36,7 @@ from tests.system.support import (
 )
 
 SESSIONS = 12
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -471,6 +476,62 @@ def test_without_a_parent_workers_drain_and_end(
             peer.close()
         wait_until(lambda: not any(is_running(pid) for pid in family), "that all have ended")
         stage.close()
+
+
+def others_can_run_python() -> bool:
+    try:
+        return subprocess.run([sys.executable, "-c", ""], user=NOBODY, check=False).returncode == 0
+    except PermissionError:
+        return False
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_workers_of_another_user_have_what_only_root_may_read(tmp_path: Path) -> None:
+    require(others_can_run_python(), "no other user can run this Python")
+    os.chmod(tmp_path, 0o755)
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    Authority(private).issue("a.test")
+    ports = {"main": free_port(), "admin": free_port()}
+    text = f"""
+[relay]
+workers = 2
+[listener:main]
+endpoint = tcp:{ports["main"]}:interface=127.0.0.1
+certificates = {private}
+[route:main]
+redirect = https://b.test/
+[admin]
+listen = tcp:{ports["admin"]}:interface=127.0.0.1
+[log]
+access = private/access.log
+"""
+    (tmp_path / "relay.ini").write_text(text)
+    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    words = ["-n", "--pidfile=", f"--uid={NOBODY}", "wsrelay", "--config", "relay.ini"]
+    with Process([sys.executable, "-c", code, *words], cwd=tmp_path) as relay:
+        relay.wait_for_line(lambda line: "is up" in line, what="that the relay is up")
+        admin = Admin(ports["admin"])
+        victim = admin.status()["workers"][0]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: (
+                admin.status()["workers"][0]["pid"] not in (None, victim)
+                and admin.status()["workers"][0]["state"] == "up"
+            ),
+            "a successor",
+        )
+        for _ in range(4):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            raw = socket.create_connection(("127.0.0.1", ports["main"]), PATIENCE)
+            with context.wrap_socket(raw, server_hostname="a.test") as client:
+                client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a.test\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 301 ")
+        relay.terminate()
+        relay.wait()
+        assert "Traceback" not in relay.log()
+    assert (private / "access.log").read_text().count("status=301") == 4
 
 
 def refuses(port: int) -> bool:

@@ -237,11 +237,12 @@ def test_processes_that_cannot_even_start_are_tried_less_and_less_often() -> Non
 
 def test_a_process_that_the_system_cannot_start_is_tried_again() -> None:
     watched = Watched()
-    watched.world.cannot_start = [OSError(EAGAIN, "no room")] * 2
+    watched.world.cannot_start = [OSError(EAGAIN, "no room", "/bin/python")] * 2
     with lines() as said:
         watched.supervisor.start()
         watched.world.advance(1)
-    assert "a process cannot be started: no room; the next attempt is in 1 s" in said
+    why = f"[Errno {int(EAGAIN)}] no room: '/bin/python'"
+    assert f"a process cannot be started: {why}; the next attempt is in 1 s" in said
     watched.world.advance(1)
     watched.world.advance(1)
     assert watched.pids == [101, 102, 103]

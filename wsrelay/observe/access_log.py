@@ -241,9 +241,12 @@ class FileSink:
 
     A line that cannot be written (a full disk) is lost, and said once in the service's
     log; sessions go on.
+
+    :ivar passed: a descriptor of the file, good for the next `open`, should that be forbidden.
     """
 
     path: Path
+    passed: int | None = None
     _file: FileIO | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
@@ -256,7 +259,17 @@ class FileSink:
         """
         self._closed = False
         # Unbuffered: a line costs one write, and none is left over for close() to fail on.
-        self._file = self.path.open("ab", buffering=0)
+        passed, self.passed = self.passed, None
+        try:
+            self._file = self.path.open("ab", buffering=0)
+        except PermissionError:
+            if passed is None:
+                raise
+            self._file = FileIO(os.dup(passed), "ab")
+
+    def fileno(self) -> int | None:
+        """Return the file's descriptor; None while it is not open."""
+        return None if self._file is None else self._file.fileno()
 
     def reopen(self) -> None:
         """Open the file anew; the old one is kept when that fails."""

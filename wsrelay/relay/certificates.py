@@ -17,6 +17,7 @@ from cryptography.x509 import (
 )
 
 from wsrelay.relay.pem import certificates_in, key_in
+from wsrelay.relay.root_files import read_by_root
 
 __all__ = ["Identity", "find", "names_and_notes", "read_directory", "read_identity"]
 
@@ -95,7 +96,7 @@ def read_directory(folder: Path) -> list[Identity]:
     :raises ValueError: one cannot be read or used, or there is none; the text says why.
     """
     try:
-        found = sorted(_files_in(folder))
+        found = read_by_root(folder, _files_in)
     except OSError as error:
         raise ValueError(f"cannot read the directory {folder}: {error.strerror}") from error
     if not found:
@@ -109,7 +110,11 @@ def read_directory(folder: Path) -> list[Identity]:
     ]
 
 
-def _files_in(folder: Path) -> Iterable[tuple[str, Path, Path]]:
+def _files_in(folder: Path) -> list[tuple[str, Path, Path]]:
+    return sorted(_each_file_in(folder))
+
+
+def _each_file_in(folder: Path) -> Iterable[tuple[str, Path, Path]]:
     """Yield the label, the certificate and the key of each; what has a dot in front is hidden."""
     certificate, key = (folder / name for name in CERTBOT)
     if certificate.exists() and key.exists():  # it is one of certbot's itself

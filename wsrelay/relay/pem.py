@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL.crypto import PKey
 
+from wsrelay.relay.root_files import read_by_root
+
 __all__ = ["certificates_in", "key_in", "to_pkey"]
 
 
@@ -53,7 +55,7 @@ def to_pkey(key: Any) -> PKey:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_by_root(path, Path.read_bytes)
     except PermissionError as error:  # at a reload it is the user that --uid named
         raise ValueError(f"cannot read {path} as user {_user()}: {error.strerror}") from error
     except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from wsrelay import __version__
 from wsrelay.config.model import RelayConfig
@@ -17,7 +19,7 @@ __all__ = ["Orders"]
 class Orders:
     """
     All that a worker needs; the descriptors that go with it are, in this order, that of the
-    shared memory and those of the listening sockets.
+    shared memory, that of the access log if it has one, and those of the listening sockets.
 
     :param number: the worker's, from 0.
     :param counts: whether what operators want to see is counted.
@@ -27,6 +29,8 @@ class Orders:
     :param is_draining: whether the whole relay is drained.
     :param version: the parent's; a package may be exchanged while it runs.
     :param secret: of ``sticky`` cookies; see `wsrelay.pools.sticky.machine_secret`.
+    :param has_log: whether there is a descriptor of the access log.
+    :param files: see `wsrelay.relay.root_files`.
     """
 
     number: int
@@ -37,4 +41,6 @@ class Orders:
     pools: Mapping[str, Memo]
     is_draining: bool
     secret: str
+    has_log: bool
+    files: Mapping[Path, Any] = field(repr=False)
     version: str = __version__

@@ -22,9 +22,11 @@ from wsrelay.cluster.digest import digest_from
 from wsrelay.config.model import RelayConfig, UpstreamConfig
 from wsrelay.listeners import Listeners
 from wsrelay.log import Logger
+from wsrelay.observe.access_log import AccessLog
 from wsrelay.pools.pool import Pool, Upstream
 from wsrelay.pools.sticky import machine_secret
 from wsrelay.pools.upstream import Health
+from wsrelay.relay.root_files import what_root_has_read
 from wsrelay.service import RelayService, ReloadRefused
 from wsrelay.sharing import Region, SharedCommons
 from wsrelay.workers.channel import ChannelLost
@@ -108,6 +110,7 @@ class ParentService(RelayService):
     def _begin(self, worker: Worker) -> Deferred[Any]:
         """Give a process its orders; it listens when this fires."""
         sockets = self.listeners.sockets()
+        log_file = self._log_file()
         orders = Orders(
             _number(worker),
             self.config,
@@ -117,11 +120,19 @@ class ParentService(RelayService):
             {pool.name: pool.memo() for pool in self.relay.pools.values()},
             self.relay.is_draining,
             machine_secret(),
+            bool(log_file),
+            what_root_has_read(),
         )
-        descriptors = [self._region.fileno(), *(_fileno(port) for port in sockets.values())]
+        ports = map(_fileno, sockets.values())
+        descriptors = [self._region.fileno(), *log_file, *ports]
         member = self._members[_number(worker)] = _Member(worker, set(sockets))
         began = worker.channel.call("begin", orders, descriptors=descriptors, timeout=BEGINS)
         return began.addCallback(self._began, member)
+
+    def _log_file(self) -> list[int]:
+        sink = self.access_log.sink if isinstance(self.access_log, AccessLog) else None
+        number = None if sink is None else sink.fileno()
+        return [] if number is None else [number]
 
     def _began(self, _: Any, member: _Member) -> None:
         member.is_up = True

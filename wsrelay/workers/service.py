@@ -15,9 +15,11 @@ from typing_extensions import override
 from wsrelay.commons import Commons
 from wsrelay.config.model import RelayConfig, UpstreamConfig
 from wsrelay.listeners import Listeners
+from wsrelay.observe.access_log import AccessLog
 from wsrelay.pools.pool import Pool, Upstream
 from wsrelay.pools.sticky import use_secret
 from wsrelay.pools.upstream import Health
+from wsrelay.relay.root_files import take_from_root
 from wsrelay.service import RelayService
 from wsrelay.sockets import PassedEndpoint
 from wsrelay.turns import Turns
@@ -51,6 +53,7 @@ class WorkerService(RelayService):
         passed: dict[str, socket.socket],
     ) -> None:
         use_secret(orders.secret)
+        take_from_root(orders.files)
         self._channel = channel
         self._passed = passed
         self._present = commons.tally("present")
@@ -76,6 +79,11 @@ class WorkerService(RelayService):
 
     def _endpoint_of(self, reactor: Any, endpoint: str, backlog: int) -> IStreamServerEndpoint:
         return PassedEndpoint(reactor, self._passed[endpoint], backlog)
+
+    def may_use(self, log_file: int) -> None:
+        """Open the access log by this descriptor, should that be forbidden otherwise."""
+        if isinstance(self.access_log, AccessLog) and self.access_log.sink is not None:
+            self.access_log.sink.passed = log_file
 
     @override
     def startService(self) -> None:

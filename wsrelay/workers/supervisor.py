@@ -164,7 +164,7 @@ class Supervisor:
             pause = self._backoff.died(0.0) or TICK
             log.error(
                 "a process cannot be started: {why}; the next attempt is in {pause:g} s",
-                why=error.strerror,
+                why=error,  # it names the program, which this user may not be allowed to run
                 pause=pause,
             )
             self._wait(pause)

@@ -68,10 +68,12 @@ class Worker:
             raise RuntimeError(
                 f"wsrelay {__version__} was installed while {orders.version} runs; restart wsrelay"
             )
-        region = Region.attach(os.dup(descriptors[0]))
-        commons = SharedCommons(region, orders.number)
-        passed = attach_sockets(orders.endpoints, descriptors[1:])
+        memory, *others = descriptors
+        commons = SharedCommons(Region.attach(os.dup(memory)), orders.number)
+        passed = attach_sockets(orders.endpoints, others[orders.has_log :])
         service = WorkerService(orders, self.reactor, commons, self.channel, passed)
+        if orders.has_log:
+            service.may_use(log_file=others[0])
         service.privilegedStartService()
         service.startService()
         self.service = service
