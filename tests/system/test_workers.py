@@ -455,6 +455,7 @@ def test_a_stop_drains_every_worker_and_leaves_no_process(
             peer.close()
         assert relay.wait() == -signal.SIGTERM
         assert [pid for pid in family if is_running(pid)] == []
+        assert "wsrelay worker, pid" not in relay.log()  # nothing is said past the parent
         stage.close()
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 
-from wsrelay.workers.child import HELLO, leave_signals_to_the_parent, parent_channel
+from wsrelay.workers.child import HELLO, parent_channel
 
 reactor: Any = _reactor
 
 
 def main(manner: str) -> None:
-    leave_signals_to_the_parent()
     channel = parent_channel(reactor)
 
     def answer(name: str, arguments: tuple[Any, ...], descriptors: tuple[int, ...]) -> object:

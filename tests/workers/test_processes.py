@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import PROJECT, Process
+from wsrelay.workers.command import python_module
 
 PARENT = PROJECT / "tests" / "workers" / "parent.py"
 
@@ -164,6 +167,21 @@ def test_all_children_see_the_end_of_a_parent_that_is_killed() -> None:
         for pid in pids:
             parent.wait_for_words(f"{pid} has no parent")
         parent.wait()
+
+
+def test_a_child_ignores_a_terminals_signals_before_it_imports_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first.py").write_text(
+        "import signal; print([signal.getsignal(each).name for each in (signal.SIGINT,"
+        " signal.SIGHUP)])"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    command = python_module("first")
+    done = subprocess.run(
+        command.arguments, env=command.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['SIG_IGN', 'SIG_IGN']\n"
 
 
 def test_a_terminals_signals_harm_no_child() -> None:

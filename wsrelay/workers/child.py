@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from typing import Any, Final
 
 from wsrelay.workers.channel import Channel
 
-__all__ = ["CONTROL", "HELLO", "leave_signals_to_the_parent", "parent_channel"]
+__all__ = ["CONTROL", "HELLO", "parent_channel"]
 
 CONTROL: Final = 3
 """The descriptor of the connection to the parent."""
@@ -28,14 +27,3 @@ def parent_channel(reactor: Any) -> Channel:
     sock = socket.socket(fileno=CONTROL)
     sock.set_inheritable(False)
     return Channel(reactor, sock, "the parent")
-
-
-def leave_signals_to_the_parent() -> None:
-    """
-    Ignore what a terminal sends to all processes of it: the parent says what is to be done.
-
-    To be called first of all, before anything else is imported: Twisted leaves a SIGINT that is
-    ignored already as it is.
-    """
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)

@@ -15,6 +15,8 @@ __all__ = ["Command", "python_module"]
 _PATH: Final = "WSRELAY_SYS_PATH"
 
 _BOOT: Final = (
+    "import signal; "
+    "[signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGHUP)]; "
     "import json, os, runpy, sys; "
     f"sys.path[:] = json.loads(os.environ.pop({_PATH!r})); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -44,6 +46,9 @@ def python_module(name: str) -> Command:
     The new interpreter has the options of this one, and this one's ``sys.path`` as it is now,
     whatever has been put there; its current folder is in it only if it is in ours.  ``-m``
     alone would put it first.
+
+    What a terminal sends to all processes of it is ignored there from the beginning: the parent
+    says what is to be done.  Twisted leaves a signal that is ignored already as it is.
     """
     path = [entry or os.getcwd() for entry in sys.path]
     return Command(

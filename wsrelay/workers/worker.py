@@ -25,7 +25,7 @@ from wsrelay.log import Logger
 from wsrelay.sharing import Region, SharedCommons
 from wsrelay.workers.answering import answer
 from wsrelay.workers.channel import Channel
-from wsrelay.workers.child import HELLO, leave_signals_to_the_parent, parent_channel
+from wsrelay.workers.child import HELLO, parent_channel
 from wsrelay.workers.orders import Orders
 from wsrelay.workers.service import WorkerService, attach_sockets
 
@@ -100,7 +100,11 @@ class Worker:
         """End the process, once the answer to the parent is on its way."""
         if not self._is_leaving:
             self._is_leaving = True
-            self.reactor.callLater(0.05, self.reactor.stop)
+            self.reactor.callLater(0.05, self._stop)
+
+    def _stop(self) -> None:
+        self.channel.close()  # or the reactor does, and that looks like a failure
+        self.reactor.stop()
 
 
 _TOLD: Final[dict[str, Callable[..., Any]]] = {
@@ -119,12 +123,12 @@ def _log_to(channel: Channel) -> None:
     """Let the parent write what is logged here; without one, standard error."""
 
     def observe(event: Any) -> None:
-        if event.get("log_namespace") == "log_legacy" and event["log_level"] is LogLevel.info:
+        level, origin = event.get("log_level", LogLevel.info), event.get("log_namespace", "wsrelay")
+        if level is LogLevel.info and origin.startswith(("log_legacy", "twisted.")):
             return  # Twisted's own: it has said "starting on" in the parent
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         if channel.is_open:
-            level = event.get("log_level", LogLevel.info).name
-            channel.tell("log", level, event.get("log_namespace", "wsrelay"), text)
+            channel.tell("log", level.name, origin, text)
         elif sys.__stderr__ is not None:
             sys.__stderr__.write(f"wsrelay worker, pid {os.getpid()}: {text}\n")
             sys.__stderr__.flush()
@@ -138,7 +142,6 @@ def main() -> None:
     """Run until the parent says that it is enough, or is gone."""
     from twisted.internet import reactor
 
-    leave_signals_to_the_parent()
     follow_monotonic(reactor)
     anywhere: Any = reactor
     channel = parent_channel(anywhere)
