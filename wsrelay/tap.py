@@ -186,10 +186,17 @@ def makeService(options: Options) -> IService:  # noqa: N802  called by twistd
 def _class_for(config: RelayConfig) -> type[UnderTwistd]:
     if config.workers == 1:
         return TwistdRelayService
-    from wsrelay.workers.parent import ParentService  # only a relay of several needs all that
+    from wsrelay.sharing import RegionError  # only a relay of several needs all that
+    from wsrelay.workers.parent import ParentService
 
     class TwistdParentService(UnderTwistd, ParentService):
         """The parent of a relay of several processes."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            try:
+                super().__init__(*arguments, **options)
+            except RegionError as error:
+                raise SystemExit(f"wsrelay: {error}") from error
 
     return TwistdParentService
 

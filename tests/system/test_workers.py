@@ -535,6 +535,19 @@ access = private/access.log
     assert (private / "access.log").read_text().count("status=301") == 4
 
 
+def test_without_memory_to_share_it_does_not_start_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "relay.ini").write_text(
+        "[relay]\nworkers = 2\n[listener:main]\nendpoint = tcp:0:interface=127.0.0.1\n"
+        "[route:main]\nredirect = https://b.test/\n"
+    )
+    twistd = Path(sys.executable).with_name("twistd")
+    limited: list[str | Path] = ["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh", twistd]
+    with Process([*limited, "-n", "--pidfile=", "wsrelay", "-c", "relay.ini"], cwd=tmp_path) as it:
+        assert it.wait() == 1
+        assert it.log().startswith("wsrelay: The system gives no memory that processes can share")
+        assert "Traceback" not in it.log()
+
+
 def refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
