@@ -56,7 +56,7 @@ def test_a_url_says_where_redis_is(text: str, expected: RedisUrl) -> None:
         ("redis://r1?ca=x", "'ca' is no option of a redis URL; known: db"),
         ("redis://r1?timeout=3", "'timeout' is no option"),
         ("rediss://r1?verify=maybe", "verify=maybe is neither yes nor no"),
-        ("redis://u:p#w@r1", "is written %23"),
+        ("redis://u:p#w@r1", "'#' and '?' are written %2F, %3A, %40, %23 and %3F"),
         ("unix:redis.sock", "begins with /"),
         ("unix://", "begins with /"),
         ("unix://host/r.sock", "begins with /"),
@@ -84,7 +84,18 @@ def test_no_password_is_shown(at: str, password: str) -> None:
     assert "s3cret" not in f"{url} {url!r} {ClusterConfig(url)!r}"
 
 
-@pytest.mark.parametrize("text", ["redis://u:s3cret@r1:x", "redis://u:s3/cret@r1", "http://s3cret"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://u:s3cret@r1:x",
+        "redis://u:s3/cret@r1",
+        "http://s3cret",
+        "redis://u:pw?s3cret@r1:6379",
+        "rediss://u:1?s3cret=x@r1",
+        "unix://u:pw?s3cret@/r.sock",
+        "s3cret:r1:6379",
+    ],
+)
 def test_no_password_is_in_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(?!.*s3)"):
         redis_url(text)

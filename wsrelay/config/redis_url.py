@@ -22,6 +22,10 @@ _OPTIONS: Final = {
     "rediss": ("db", "ca", "verify"),
     "unix": ("db",),
 }
+_ENCODED: Final = (
+    "in a user or a password '/', ':', '@', '#' and '?' are written %2F, %3A, %40, %23 and %3F"
+)
+
 _LAST_DATABASE: Final = 99_999
 
 
@@ -33,7 +37,8 @@ def redis_url(text: str) -> RedisUrl:
     """
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in _OPTIONS:
-        found = f"'{scheme}:' is not spoken" if colon and scheme.isalnum() else "this is no URL"
+        is_url = scheme.isalnum() and rest.startswith("//")  # else it may be a password
+        found = f"'{scheme}:' is not spoken" if is_url else "this is no URL"
         raise ValueError(f"{found}; {EXPECTED}")
     parts = _split(text if rest.startswith("//") else f"{scheme}://{rest}")
     options = _options(parts, scheme)
@@ -76,13 +81,13 @@ def _split(text: str) -> SplitResult:
 
 
 def _options(parts: SplitResult, scheme: str) -> dict[str, str]:
+    if "@" in parts.query or parts.fragment:  # so these are a part of the password
+        raise ValueError(_ENCODED)
     found = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in found:
         if name not in _OPTIONS[scheme]:
             known = ", ".join(_OPTIONS[scheme])
             raise ValueError(f"'{name}' is no option of a {scheme} URL; known: {known}")
-    if parts.fragment:
-        raise ValueError("a '#' in a user or a password is written %23")
     return found
 
 
@@ -100,10 +105,7 @@ def _port(parts: SplitResult) -> int:
         port = 0
     if port == 0:
         # The likeliest cause; to show what was found would show a part of the password.
-        raise ValueError(
-            "the port is none; in a password '/', ':', '@' and '#' are written"
-            " %2F, %3A, %40 and %23"
-        )
+        raise ValueError(f"the port is none; {_ENCODED}")
     return port or 6379
 
 
