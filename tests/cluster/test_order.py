@@ -104,7 +104,6 @@ def test_an_order_about_a_pool_holds_for_its_upstreams_until_a_later_one() -> No
     weight = Order("weight", "p", "a", 7, 1, "x")
     book = noted(late, whole, early, weight)
     assert book.about("p") == [weight, whole, late]
-    assert book.about("p", ["a"]) == [weight]
     assert book.about("q") == []
 
 

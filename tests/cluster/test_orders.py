@@ -53,16 +53,16 @@ class Steered:
         self.orders.given(pool, name, state, weight)
 
     def drain(self, pool: str) -> None:
-        self._all("drain")
+        self._all("drain", "ready", "down")
 
     def ready(self, pool: str) -> None:
-        self._all("ready")
+        self._all("ready", "drain")
 
-    def _all(self, state: Any) -> None:
+    def _all(self, state: Any, *of: str) -> None:
         self.done.append(("", state, None))
         self.pool.is_draining = state == "drain"
         for each in self.pool.upstreams:
-            each.state = state
+            each.state = state if each.state in of else each.state
         self.orders.given("p", "", state, None)
 
     def hears(self, kind: Any, name: str, value: str | int, at: int) -> None:
@@ -157,3 +157,46 @@ def test_what_is_no_order_harms_nothing() -> None:
     for text in (b"", b"\xff", b"[]", json.dumps({"kind": "state"}).encode()):
         relay.orders.heard(text)
     assert relay.done == []
+
+
+def test_a_pool_is_ready_again_with_all_that_were_drained_one_by_one() -> None:
+    relay = Steered(make("a", "b"))
+    relay.hears("state", "a", "drain", 5)
+    relay.hears("pool", "", "ready", 6)
+    assert relay.states == {"a": "ready", "b": "ready"}
+
+
+def test_a_pool_that_is_drained_is_drained_again_with_those_that_were_let_in() -> None:
+    relay = Steered(make("a", "b"))
+    relay.hears("pool", "", "drain", 5)
+    relay.hears("state", "a", "ready", 6)
+    assert relay.states == {"a": "ready", "b": "drain"}
+    relay.hears("pool", "", "drain", 7)
+    assert relay.states == {"a": "drain", "b": "drain"}
+
+
+def test_who_comes_later_learns_what_is_down_in_a_pool_that_was_made_ready() -> None:
+    relay, late = Steered(make("a", "b")), Steered(make("a", "b"))
+    relay.change_upstream("p", "a", "down", None)
+    relay.ready("p")
+    assert relay.states == {"a": "down", "b": "ready"}
+    for order in relay.passed_on():
+        assert order is not None
+        late.orders.heard(order.text.encode())
+    assert late.states == relay.states
+    assert [each["value"] for each in late.orders.standing()] == ["down"]
+    relay.drain("p")
+    relay.ready("p")
+    for order in relay.passed_on()[-2:]:
+        assert order is not None
+        late.orders.heard(order.text.encode())
+    assert late.states == relay.states == {"a": "ready", "b": "ready"}
+
+
+def test_a_weight_that_was_ordered_holds_when_a_reload_says_another() -> None:
+    relay = Steered(make("a", "b"))
+    relay.hears("weight", "a", 7, 5)
+    changed = INI + "\n    ws://10.0.0.1:1 name=a weight=3\n    ws://10.0.0.1:2 name=b weight=3\n"
+    relay.pool.update(parsed(changed).pools[0])
+    relay.orders.pool_changed(relay.pool)
+    assert {each.name: each.weight for each in relay.pool.upstreams} == {"a": 7, "b": 3}

@@ -124,18 +124,13 @@ class Book:
         whole = self._orders.get(json.dumps(["pool", order.pool, ""]))
         return order.kind != "state" or order.overrides(whole)
 
-    def about(self, pool: str, upstreams: Iterable[str] | None = None) -> list[Order]:
-        """
-        Return the orders that hold for some upstreams, in sequence.
+    def about(self, pool: str) -> list[Order]:
+        """Return the orders that hold for a pool and its upstreams, in sequence."""
+        return [each for each in self if each.pool == pool and self.holds(each)]
 
-        :param upstreams: None: and for the pool itself, and all of its upstreams.
-        """
-        names = None if upstreams is None else set(upstreams)
-        return [
-            each
-            for each in self
-            if each.pool == pool and self.holds(each) and (names is None or each.upstream in names)
-        ]
+    def down(self, pool: str) -> list[str]:
+        """Return the upstreams of a pool that are to be down."""
+        return [each.upstream for each in self.about(pool) if each.value == "down"]
 
     def lacking(self, others: Iterable[Order]) -> list[Order]:
         """Return what somebody who knows *others* does not know yet."""

@@ -64,19 +64,22 @@ class Orders:
             orders.append(self.book.give("weight", pool, upstream, weight, at, self.name))
         if state is not None:
             kind: Any = "state" if upstream else "pool"
+            down = [] if upstream or state != "ready" else self.book.down(pool)
             orders.append(self.book.give(kind, pool, upstream, state, at, self.name))
+            # A pool's drain is taken back, and not that single upstreams are down.
+            orders += [self.book.give("state", pool, each, "down", at, self.name) for each in down]
         self._pass_on(orders)
 
     def pool_changed(self, pool: Pool) -> None:
-        """Let orders that were given before hold for what has come."""
+        """Let orders that were given before hold for what has come, and weights for all."""
+        orders = self.book.about(pool.name)
         if self._pools.get(pool.name) is not pool:
             self._pools[pool.name] = pool
-            new = [each.name for each in pool.upstreams]
-            orders = self.book.about(pool.name)
         else:
             known = self._seen
-            new = [e.name for e in pool.upstreams if known.get((pool.name, e.name)) is not e]
-            orders = self.book.about(pool.name, new)
+            new = {e.name for e in pool.upstreams if known.get((pool.name, e.name)) is not e}
+            # A reload gives an upstream the weight that relay.ini says, once that differs.
+            orders = [each for each in orders if each.kind == "weight" or each.upstream in new]
         for key in [key for key in self._seen if key[0] == pool.name]:
             del self._seen[key]
         self._seen.update(((pool.name, each.name), each) for each in pool.upstreams)
@@ -156,12 +159,20 @@ class Orders:
     def _is_followed(self, order: Order) -> bool:
         """Whether nothing is to be done: all is as it says, or it is about nothing here."""
         if order.kind == "pool":
-            pool = self._pools.get(order.pool)
-            return pool is None or pool.is_draining == (order.value == "drain")
+            return self._is_pool_followed(order)
         upstream = self._seen.get((order.pool, order.upstream))
         if upstream is None:
             return True
         return order.value == (upstream.weight if order.kind == "weight" else upstream.state)
+
+    def _is_pool_followed(self, order: Order) -> bool:
+        pool = self._pools.get(order.pool)
+        if pool is None:
+            return True
+        drained = [each.state == "drain" for each in pool.upstreams]
+        if order.value == "drain":
+            return pool.is_draining and all(drained)
+        return not pool.is_draining and not any(drained)
 
     def _carry_out(self, order: Order) -> Any:
         self._follows = True
