@@ -11,7 +11,7 @@ from wsrelay.config.model import RelayConfig
 from wsrelay.workers.orders import Orders
 from wsrelay.workers.worker import Worker
 
-ORDERS = Orders(0, RelayConfig((), (), ()), False, True, (), {}, False, "secret")
+ORDERS = Orders(0, RelayConfig((), (), ()), False, True, (), {}, False, "secret", False, {})
 
 
 def worker() -> Worker:
