@@ -55,7 +55,8 @@ class Orders(LineReceiver):
             case ["count", count, patience]:
                 self.supervisor.set_count(int(count), self.ask_to_go, float(patience))
             case ["pids"]:
-                say(event="pids", pids=self.supervisor.pids)
+                working = [each.pid for each in self.supervisor.workers]
+                say(event="pids", pids=self.supervisor.pids, working=working)
             case ["stop", patience]:
                 done = self.supervisor.stop(self.ask_to_go, float(patience))
                 done.addCallback(lambda _: (say(event="gone"), reactor.stop()))

@@ -30,9 +30,10 @@ class Parent(Process):
         return found
 
     def spare(self) -> int:
-        """Return the pid of the newest one, which has no number."""
+        """Return the pid of one that has no number: which starts last need not be it."""
         self.write_line("pids")
-        return int(self.next("pids")["pids"][-1])
+        found = self.next("pids")
+        return int(next(each for each in found["pids"] if each not in found["working"]))
 
 
 @contextmanager
