@@ -107,7 +107,7 @@ Uploads
     Of any size, until ``max_body_size`` says something; nginx stops at 1 MB by itself.
 """
 
-STATES = {"needless": "*none needed*", "later": "*not yet*", "never": "*no*"}
+STATES = {"needless": "*none needed*", "never": "*no*"}
 
 
 def page() -> str:

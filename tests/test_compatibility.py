@@ -131,12 +131,6 @@ def test_what_the_page_says_is_taken(habit: Habit) -> None:
     assert errors_of(habit.lines) == []
 
 
-@pytest.mark.parametrize("habit", [h for h in HABITS if h.kind == "later"], ids=name_of)
-def test_what_is_not_there_yet_is_refused_as_such(habit: Habit) -> None:
-    """When it is there, the row has to say so: `says` instead of `later`."""
-    assert errors_of(habit.lines) == ["not supported yet"]
-
-
 @pytest.mark.parametrize("habit", HABITS, ids=name_of)
 def test_who_writes_a_directive_is_answered(habit: Habit) -> None:
     """Of rows that begin with the same words the first one is the answer."""

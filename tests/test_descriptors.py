@@ -291,7 +291,7 @@ class Listening:
         self.made: list[Any] = []
         self.port = TCPPort(0, self, interface="127.0.0.1", reactor=self.reactor)  # type: ignore[arg-type]
         self.port.startListening()
-        _guard(self.port, self.guard)
+        _guard(self.port, self.guard, None)
 
     def doStart(self) -> None:  # noqa: N802  Twisted's
         """Begin."""

@@ -23,8 +23,9 @@ from wsrelay.config.model import (
     UpstreamConfig,
 )
 from wsrelay.interfaces import IAccessPolicy
+from wsrelay.pools import choosing
 from wsrelay.pools.pool import Pool
-from wsrelay.relay import admission, reconfigure
+from wsrelay.relay import admission
 from wsrelay.relay.reconfigure import prepare
 
 A, B, C, D = UPSTREAMS
@@ -291,7 +292,7 @@ class ReconfigureTests(SynchronousTestCase):
     def test_a_new_balancer_is_told_of_everybody_once_and_is_asked(self) -> None:
         new = Listening()
         old = self.pool.balancer = Listening()
-        self.patch(reconfigure, "make_balancer", lambda call, reactor: new)
+        self.patch(choosing, "make_balancer", lambda call, reactor: new)
         lines = self.apply(self.with_pool(balancer=PluginCall("round-robin")))
         self.assertEqual(lines, ["pool pool: balancer changed"])
         self.assertEqual((new.told, old.told), ([[("a", 1), ("b", 1)]], []))
@@ -300,7 +301,7 @@ class ReconfigureTests(SynchronousTestCase):
 
     def test_a_new_balancer_and_new_upstreams_are_told_once(self) -> None:
         new = Listening()
-        self.patch(reconfigure, "make_balancer", lambda call, reactor: new)
+        self.patch(choosing, "make_balancer", lambda call, reactor: new)
         self.apply(
             self.with_pool(balancer=PluginCall("round-robin"), upstreams=(evolve(A, weight=2), C))
         )

@@ -71,6 +71,10 @@ FAMILIES = {
     "wsrelay_workers": ("gauge", ""),
     "wsrelay_worker_restarts_total": ("counter", ""),
     "wsrelay_worker_sessions": ("gauge", "worker"),
+    "wsrelay_cluster_up": ("gauge", ""),
+    "wsrelay_cluster_relays": ("gauge", ""),
+    "wsrelay_cluster_errors_total": ("counter", "kind"),
+    "wsrelay_cluster_seconds": ("histogram", ""),
 }
 """All that there is: kind and labels, as users know them."""
 

@@ -19,7 +19,6 @@ __all__ = [
     "Table",
     "answers",
     "first_words",
-    "later",
     "needless",
     "never",
     "says",
@@ -46,7 +45,7 @@ class Habit:
     """
 
     written: str
-    kind: Literal["says", "needless", "later", "never"]
+    kind: Literal["says", "needless", "never"]
     lines: tuple[str, ...]
     remark: str
 
@@ -57,7 +56,6 @@ class Habit:
         begin = {
             "says": f"say {said}",
             "needless": "none is needed",
-            "later": f"{said} will do it, but is not supported yet",
             "never": "there is nothing like it here",
         }[self.kind]
         return f"{begin}: {self.remark.replace('``', '')}" if self.remark else begin
@@ -79,11 +77,6 @@ def says(written: str, *lines: str, remark: str = "") -> Habit:
 def needless(written: str, remark: str) -> Habit:
     """Make a habit that needs no line, and say why in *remark*."""
     return Habit(written, "needless", (), remark)
-
-
-def later(written: str, line: str, remark: str = "") -> Habit:
-    """Make a habit that *line* will replace, which this version refuses."""
-    return Habit(written, "later", (line,), remark)
 
 
 def never(written: str, remark: str) -> Habit:

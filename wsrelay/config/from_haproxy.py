@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wsrelay.config.elsewhere import PINGED, Table, later, needless, never, says
+from wsrelay.config.elsewhere import PINGED, Table, needless, never, says
 
 __all__ = ["HAPROXY"]
 
@@ -158,7 +158,7 @@ _BACKENDS: Final = Table(
             "[pool] discover = dns name=chat.internal port=9000",
         ),
         needless("resolvers dns", "the system's are used; ``discover`` takes resolver="),
-        later("nbthread 4", "[relay] workers = 4"),
+        says("nbthread 4", "[relay] workers = 4"),
     ),
 )
 

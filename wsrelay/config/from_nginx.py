@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wsrelay.config.elsewhere import PINGED, STREAMED, Table, later, needless, never, says
+from wsrelay.config.elsewhere import PINGED, STREAMED, Table, needless, never, says
 
 __all__ = ["NGINX"]
 
@@ -309,7 +309,7 @@ _SERVICE: Final = Table(
         ),
         says("error_log stderr warn", "[log] level = warn"),
         says("stub_status", "[admin] listen = tcp:9000:interface=127.0.0.1"),
-        later("worker_processes auto", "[relay] workers = auto"),
+        says("worker_processes auto", "[relay] workers = auto"),
         says(
             "worker_connections 10000",
             "[relay] max_connections = 10000",
