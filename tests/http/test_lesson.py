@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from tests.http.plain import OK, answer, ask, check_over, in_chunks, take
@@ -95,6 +97,59 @@ def test_it_is_shown_before_the_client_can_ask_again() -> None:
     pupil.when = lambda: seen.append(bytes(client.received))
     world.send(world.accept(), OK)
     assert seen == [b""]
+    check_over(world)
+
+
+@define(eq=False)
+class Others:
+    """Those who are told of what was learnt."""
+
+    telling: Deferred[None] | None = field(factory=Deferred)
+
+    def ask(self, *_: object) -> None:
+        """Know nothing."""
+
+    def told(self) -> Deferred[None] | None:
+        telling, self.telling = self.telling, None
+        return telling
+
+
+CLOSING = b"HTTP/1.1 200 OK\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(b"ok")
+
+
+@pytest.mark.parametrize("said", [OK, CLOSING, CHUNKED])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_end_of_an_answer_waits_until_others_know_what_was_learnt(
+    said: bytes, leaves: bool
+) -> None:
+    world, others = world_with(Pupil()), Others()
+    world.pool.elsewhere = others
+    telling = others.telling
+    assert telling is not None
+    client = world.ask(ask())
+    upstream = world.accept()
+    world.send(upstream, said)
+    if leaves or said is CLOSING:
+        world.end(upstream)
+    assert not client.received.endswith((b"ok", b"0\r\n\r\n"))
+    assert len(world.relay.exchanges) == 1
+    telling.callback(None)
+    world.settle()
+    assert take(client).body == b"ok"
+    check_over(world)
+
+
+def test_a_client_may_leave_while_its_answer_waits() -> None:
+    world, others = world_with(Pupil()), Others()
+    world.pool.elsewhere = others
+    telling = others.telling
+    assert telling is not None
+    client = world.ask(ask())
+    world.send(world.accept(), OK)
+    world.reset(client)
+    telling.callback(None)
+    assert len(world.observer.exchanges) == 1
     check_over(world)
 
 

@@ -1,9 +1,10 @@
 """
 The tables of ``sticky-sid`` over several relays.
 
-What a relay learns it writes at once, for others to find; what it does not know it asks for,
-once.  Only what was learnt is shared, and not where unknown ids were placed by their hash,
-which is the same everywhere: so made-up ids are asked for, but fill nothing.
+What a relay learns it writes at once, and before the client knows it, whose next request may
+come by another relay.  What a relay does not know it asks for, once.  Only what was learnt is
+shared, and not where unknown ids were placed by their hash, which is the same everywhere: so
+made-up ids are asked for, but fill nothing.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Sessions:
     keys: Keys
     seconds: Callable[[], float]
     redis: Redis | None = None
+    _telling: Deferred[None] | None = field(default=None, init=False)  # the last one
     _written: OrderedDict[tuple[str, str], _Written] = field(factory=OrderedDict, init=False)
 
     def attach(self, pool: Pool) -> None:
@@ -91,6 +93,11 @@ class Sessions:
             self._written.popitem(last=False)
         self._write(name)
 
+    def told(self) -> Deferred[None] | None:
+        """Return what fires when Redis has what was written last; see `Elsewhere`."""
+        telling, self._telling = self._telling, None
+        return telling
+
     def publish(self) -> None:
         """Write all that was written before and may be in use; Redis has forgotten it."""
         now = self.seconds()
@@ -109,10 +116,15 @@ class Sessions:
             asked.addCallbacks(lambda _: self._publish_some(left), _away)
 
     def _write(self, name: tuple[str, str]) -> None:
-        if self.redis is not None and name in self._written:
+        if self.redis is not None and self.redis.is_up and name in self._written:
             each = self._written[name]
             seconds = max(round(each.ttl), 1)
-            self.redis.tell("SET", self.keys.session(*name), each.mark, "EX", seconds)
+            written = self.redis.call("SET", self.keys.session(*name), each.mark, "EX", seconds)
+            self._telling = written.addCallbacks(_done, _away)
+
+
+def _done(_: object) -> None:
+    """Be told that it is written."""
 
 
 def _away(failure: Failure) -> None:

@@ -215,6 +215,7 @@ class Exchange(Search):
     ) -> None:
         assert self._connection is not None
         assert self.upstream is not None
+        lesson = self._lesson
         self._answer = Answer(
             self.relay.reactor,
             self.route.http_timeout,
@@ -223,7 +224,8 @@ class Exchange(Search):
             reader,
             self._ended,
             in_chunks=in_chunks,
-            on_body=None if self._lesson is None else self._lesson.take,
+            on_body=None if lesson is None else lesson.take,
+            before_end=None if lesson is None else lesson.end,
         )
         cookies = self.relay.cookies_of(self, self.upstream)
         self._answer.begin(response, rest, cookies)

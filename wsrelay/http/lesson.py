@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 
 from wsrelay.interfaces import LEARNS, IHandshake, ILearningBalancer
 from wsrelay.log import Logger
@@ -46,12 +47,20 @@ class Lesson:
         if not self._is_over:
             self._body += body[: LEARNS - len(self._body)]
             if len(self._body) == LEARNS:
-                self.end()
+                self._show()
 
-    def end(self) -> None:
-        """Show what came: it is enough, or there is no more."""
-        if self._is_over:
-            return
+    def end(self) -> Deferred[None] | None:
+        """
+        Show what came, as there is no more; any number of times.
+
+        :returns: what fires when others know what was learnt; None: nobody is told.
+        """
+        if not self._is_over:
+            self._show()
+        elsewhere = self._pool.elsewhere
+        return None if elsewhere is None else elsewhere.told()
+
+    def _show(self) -> None:
         self._is_over = True
         try:
             self._balancer.answered(

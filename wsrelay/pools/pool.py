@@ -7,8 +7,8 @@ them; a `Lease` counts the session there until it ends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 
@@ -19,6 +19,9 @@ from wsrelay.pools.members import Roll
 from wsrelay.pools.queue import WaitingLine
 from wsrelay.pools.sticky import StickyCookie
 from wsrelay.pools.upstream import Change, Health, Lease, Seconds, Source, Upstream
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 __all__ = ["Elsewhere", "Lease", "MemberChanges", "Pool", "Upstream"]
 
@@ -60,11 +63,18 @@ def _nobody(*_anything: object) -> None:
 class Elsewhere(Protocol):
     """Who may know where a request belongs, when the pool's balancer does not."""
 
-    def ask(self, pool: Pool, request: IHandshake) -> Awaitable[None] | None:
+    def ask(self, pool: Pool, request: IHandshake) -> Deferred[None] | None:
         """
         Find out, and tell the balancer; it is asked next, in any case.
 
         :returns: what is over soon and does not fail; None: there is nothing to wait for.
+        """
+
+    def told(self) -> Deferred[None] | None:
+        """
+        Let all know what the balancer has learnt last, so that who asks next finds it.
+
+        :returns: as `ask`.
         """
 
 

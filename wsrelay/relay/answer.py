@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.python.failure import Failure
@@ -40,6 +41,8 @@ class Answer:
         before the client's connection ends or serves the next request.
     :param in_chunks: the body gets chunked transfer coding; it has no length.
     :param on_body: shown each piece of the body on its way.
+    :param before_end: called when the body is whole, before its last piece is written, which
+        waits for what this returns; that fires soon, and does not fail.
     :ivar sent: bytes of the body so far.
     """
 
@@ -51,8 +54,10 @@ class Answer:
     _over: Callable[[str], object]
     _in_chunks: bool
     _on_body: Callable[[bytes], object] | None = None
+    _before_end: Callable[[], Deferred[None] | None] | None = None
     sent: int = field(default=0, init=False)
     _head: bytes = field(default=b"", init=False)  # until the beginning of the body is there
+    _is_whole: bool = field(default=False, init=False)  # though its end may wait
     _ended: bool = field(default=False, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
@@ -113,27 +118,40 @@ class Answer:
         except BadBody:
             self._broke_off()
             return
+        if self._is_whole:
+            return
         self.sent += len(body)
         if self._on_body is not None and body:
             self._on_body(body)
         if self._in_chunks:
             body = encode_chunk(body) + (LAST_CHUNK if self._reader.done else b"")
         head, self._head = self._head, b""
-        if head or body:
-            write_now(self._client.transport, head + body)
         if self._reader.done:
-            self._end()
+            self._complete(head + body)
+        elif head or body:
+            write_now(self._client.transport, head + body)
 
     def _lost(self, reason: Failure) -> None:
+        if self._is_whole:
+            return
         # A clean end, or with TLS a clean close_notify; anything else cut the body off.
         if not (self._reader.eof() and reason.check(ConnectionDone)):
             self._broke_off()
             return
-        if self._in_chunks:
-            self._client.transport.write(LAST_CHUNK)
-        self._end()
+        self._complete(LAST_CHUNK if self._in_chunks else b"")
 
-    def _end(self) -> None:
+    def _complete(self, last: bytes) -> None:
+        """Write the last piece, if need be when what was learnt of the answer is told."""
+        self._is_whole = True
+        waits = None if self._before_end is None else self._before_end()
+        if waits is None:
+            self._end(last)
+        else:
+            waits.addCallback(lambda _: self._end(last))
+
+    def _end(self, last: bytes) -> None:
+        if last:
+            write_now(self._client.transport, last)
         if self._finish(""):
             self._client.answered(CLIENT_PATIENCE)
 
