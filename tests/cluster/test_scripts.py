@@ -68,7 +68,7 @@ def test_the_dead_do_not_count_and_are_cleared_away(redis: RedisBox) -> None:
 
 
 def test_who_gives_no_sign_of_life_is_dead_after_its_time(redis: RedisBox) -> None:
-    beat(redis, OTHER, lives=1)
+    beat(redis, OTHER, lives=0)
     count(redis, OTHER, 7)
     beat(redis, ME)
     assert admit(redis, ME, 1, 1) == 0
@@ -139,6 +139,15 @@ def test_the_later_order_stays_whichever_comes_first(redis: RedisBox) -> None:
     assert b'"at": 1700000000001' in redis.ask("HGET", KEYS.orders, "a")
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "7", "[]", "null", "{}", '{"at": "1", "by": "x"}', '{"at": 9}']
+)
+def test_what_is_no_order_is_overwritten(redis: RedisBox, text: str) -> None:
+    redis.ask("HSET", KEYS.orders, "a", text)
+    assert settle(redis, "a", 5, "x") == 1
+    assert settle(redis, "a", 4, "x") == 0
+
+
 def report(redis: RedisBox, who: str, text: str, lives: int = 10_000) -> list[bytes]:
     found: list[bytes] = redis.ask(
         "EVAL", REPORT.text, 2, KEYS.reports, KEYS.fresh, who, text, lives
@@ -161,6 +170,13 @@ def test_a_report_that_is_old_is_gone(redis: RedisBox) -> None:
         pass
     assert found[:2] == [b"b", b"B"]
     assert redis.ask("HKEYS", KEYS.reports) == [b"b"]
+
+
+def test_what_relays_leave_that_are_all_dead_goes_in_the_end(redis: RedisBox) -> None:
+    beat(redis, ME)
+    report(redis, "a", "A")
+    for key in (KEYS.alive, KEYS.reports, KEYS.fresh):
+        assert 0 < redis.ask("PTTL", key) <= 24 * 3600 * 1000
 
 
 def test_keys_can_be_read() -> None:

@@ -2,7 +2,8 @@
 What Redis does by itself, each in one round trip and at once: Lua scripts.  Pure.
 
 Times are Redis' own, so that the relays' clocks need not agree.  Each script names its keys,
-and all that it touches is under the prefix.
+and all that it touches is under the prefix.  What nobody writes any more goes after a day at
+most, but for orders.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local known = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0
 if ARGV[3] ~= '' then redis.call('ZREM', KEYS[1], ARGV[3]) end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 86400000)
 return known
 """)
 
@@ -93,12 +95,13 @@ return #KEYS
 SETTLE: Final = Script("""
 -- KEYS: the orders.  ARGV: the channel, and for each order what it is about, when it was given
 -- (milliseconds), by whom, and the order itself.  The later one stays, and all are told.
+-- What stands there and is no order is overwritten.
 local changed = 0
 for i = 2, #ARGV, 4 do
   local known = redis.call('HGET', KEYS[1], ARGV[i])
   local newer = true
-  if known then
-    local old = cjson.decode(known)
+  local is_json, old = pcall(cjson.decode, known)
+  if is_json and type(old) == 'table' and type(old.at) == 'number' and type(old.by) == 'string' then
     local at = tonumber(ARGV[i + 1])
     newer = at > old.at or (at == old.at and ARGV[i + 2] > old.by)
   end
@@ -118,6 +121,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 86400000)
+redis.call('PEXPIRE', KEYS[2], 86400000)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
   redis.call('HDEL', KEYS[1], gone)
   redis.call('ZREM', KEYS[2], gone)
