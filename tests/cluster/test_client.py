@@ -33,7 +33,7 @@ class World:
         self.redis.on_down = lambda: self.log.append("down")
 
     def _prepare(self, connection: RedisConnection) -> Deferred[Any]:
-        return connection.call("PING")
+        return connection.call("GET", "needed")
 
     @property
     def peer(self) -> Peer:
@@ -41,7 +41,7 @@ class World:
 
     def is_there(self) -> None:
         self.peer.commands()
-        self.peer.says(b"+PONG\r\n")
+        self.peer.says(b"$-1\r\n+PONG\r\n")
         assert self.redis.is_up
 
 
@@ -58,6 +58,8 @@ def world() -> World:
 
 def test_it_is_up_when_it_has_done_what_is_needed(world: World) -> None:
     world.redis.start()
+    assert world.peer.commands() == [[b"GET", b"needed"]]
+    world.peer.says(b"$-1\r\n")
     assert world.peer.commands() == [[b"PING"]]
     assert not world.redis.is_up
     world.peer.says(b"+PONG\r\n")
@@ -74,7 +76,7 @@ def test_user_password_and_database_come_first() -> None:
     world.peer.says(b"+OK\r\n")
     assert world.peer.commands() == [[b"SELECT", b"2"]]
     world.peer.says(b"+OK\r\n")
-    assert world.peer.commands() == [[b"PING"]]
+    assert world.peer.commands() == [[b"GET", b"needed"]]
 
 
 def test_a_password_needs_no_user() -> None:
@@ -112,6 +114,18 @@ def test_a_redis_that_connects_and_never_answers_is_not_there(world: World) -> N
     assert world.redis.meters.errors["slow"] == 1
     assert len(world.endpoint.peers) == 2
     assert world.log == []
+
+
+def test_a_redis_that_is_always_late_is_never_used(world: World) -> None:
+    """Else each new connection would cost the handshakes of its first moment their patience."""
+    world.redis.start()
+    world.clock.pump([1.0])
+    world.peer.says(b"$-1\r\n")  # what is needed may take longer
+    assert world.peer.commands()[-1] == [b"PING"]
+    world.clock.pump([DEADLINE, 0, 0])
+    assert world.peer.transport.aborted
+    assert world.log == []
+    assert world.redis.meters.errors["slow"] == 1
 
 
 def test_one_late_answer_and_nobody_waits_any_more(world: World) -> None:

@@ -143,6 +143,19 @@ def test_every_relay_knows_all_of_them(place: Place, tmp_path: Path) -> None:
     wait_until(lambda: len(admins[2].get("/api/cluster")["relays"]) == 3, "that it is gone", 5)
 
 
+def test_orders_are_heard_where_they_are_written(place: Place) -> None:
+    """A new primary is found by the connection that writes; the other one may live on."""
+
+    def hearing() -> set[bytes]:
+        lines = place.redis.ask("CLIENT", "LIST", "TYPE", "pubsub").splitlines()
+        return {line.split()[0] for line in lines}
+
+    before = hearing()
+    assert len(before) == 3
+    place.redis.ask("CLIENT", "KILL", "TYPE", "normal")
+    wait_until(lambda: len(hearing() - before) == 3, "that all listen anew")
+
+
 def test_relays_that_were_apart_agree_again_when_redis_comes_back_empty(place: Place) -> None:
     first, second, third = place.admins
     patch(first, "chat", "e", state="drain")

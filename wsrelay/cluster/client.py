@@ -139,10 +139,10 @@ class Redis:
         if self.is_up and self._connection is not None:
             self._connection.tell(*command)
 
-    def drop(self, why: str) -> None:
-        """End the connection, because of what Redis answered, and make a new one."""
+    def renew(self, why: str) -> None:
+        """End the connection, and make a new one."""
         if self._connection is not None:
-            self._connection.fail("refused", why)
+            self._connection.fail("lost", why)
 
     def _connect(self) -> None:
         self._timer = None
@@ -168,6 +168,9 @@ class Redis:
         if url.database:
             await connection.call("SELECT", url.database)
         await self.prepare(connection)
+        # Who is as late as that when nobody waits is not asked about clients at all.
+        connection.allow(DEADLINE)
+        await connection.call("PING")
 
     def _unfit(self, connection: RedisConnection, failure: Failure) -> None:
         if not failure.check(Away):  # then `_lost` knows already
@@ -177,7 +180,6 @@ class Redis:
     def _use(self, connection: RedisConnection, _: object) -> None:
         if connection is not self._connection:  # it ended in the same turn
             return
-        connection.allow(DEADLINE)
         self._change(is_up=True)
         if self._told:
             self._told = False

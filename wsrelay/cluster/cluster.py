@@ -186,6 +186,9 @@ class Cluster:
         self.meters.up = False
         if self.link is not None:
             self._pause(self.link)
+            if self.link.hearing is not None:
+                # Perhaps its address leads to another one now, and the old one lives on, alone.
+                self.link.hearing.renew("it may not be the same one any more")
 
     def _pause(self, link: Link) -> None:
         link.presence.pause()
