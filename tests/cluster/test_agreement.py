@@ -8,11 +8,13 @@ and sessions of their own that the others know nothing of.
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 import pytest
 from twisted.internet.task import Clock
 
 from tests.config.samples import parsed
+from tests.support import PROJECT
 from wsrelay.pools.choosing import choose, make_pool
 from wsrelay.pools.pool import Pool
 from wsrelay.pools.upstream import Upstream
@@ -66,21 +68,36 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("key", KINDS)
-def test_a_key_has_one_upstream_at_all_relays(key: str) -> None:
+@cache
+def shares(key: str) -> Counter[str]:
+    """Return how many keys each upstream gets, by the word of all relays."""
     kind, value = KINDS[key]
     pools = [relay(names, f"balancer = hash key={key} load_factor=off") for names in ORDERS]
     for _ in range(50):  # what one relay has is nothing to the others
         assert pools[0].upstreams[0].take() is not None
-    shares: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     for number in range(KEYS):
         asked = handshake(**{kind: value(number)})
         names = {chosen(pool, asked).name for pool in pools}
         assert len(names) == 1, value(number)
-        shares.update(names)
+        found.update(names)
+    return found
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_a_key_has_one_upstream_at_all_relays(key: str) -> None:
     total = sum(WEIGHTS.values())
     for name, weight in WEIGHTS.items():
-        assert shares[name] == pytest.approx(KEYS * weight / total, rel=0.1)
+        assert shares(key)[name] == pytest.approx(KEYS * weight / total, rel=0.1)
+
+
+def test_the_table_of_the_page_says_who_got_how_many() -> None:
+    page = (PROJECT / "docs" / "cluster.rst").read_text("utf-8").splitlines()
+    for name, weight in WEIGHTS.items():
+        fair = round(KEYS * weight / sum(WEIGHTS.values()))
+        found = [shares(key)[name] for key in ("ip", "path", "header:X-User")]
+        row = [f"``{name}``", str(weight), f"{fair:,}", *(f"{each:,}" for each in found)]
+        assert row in [line.split() for line in page], " ".join(row)
 
 
 def test_relays_agree_about_all_keys_when_an_upstream_is_gone_and_the_rest_stays() -> None:
