@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, frozen
@@ -174,13 +175,14 @@ class RelayService(RunningRelay):
             change.drop()
             raise
         self.pumps, self.relay.make_pump = change.pumps, change.pumps.make
-        lines += change.prepared.apply()
-        lines += self._change_rest(config, change.access_log)
-        if self.cluster is not None:
-            self.cluster.follow(change.link)
-        for pool in list(self.upkeeps):
-            self._pool_changed(pool, again=True)
-        await self.tell_others(config)
+        with nullcontext() if self.cluster is None else self.cluster.held():
+            lines += change.prepared.apply()
+            lines += self._change_rest(config, change.access_log)
+            if self.cluster is not None:
+                self.cluster.follow(change.link)
+            for pool in list(self.upkeeps):
+                self._pool_changed(pool, again=True)
+            await self.tell_others(config)
         await self.listeners.closed()
         return lines
 

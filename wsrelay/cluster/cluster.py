@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from wsrelay.admin.control import Control, Json, Soon
 from wsrelay.cluster.client import Meters, Redis
@@ -61,6 +63,9 @@ class Cluster:
     orders: Orders | None = field(default=None, init=False)
     reports: Reports | None = field(default=None, init=False)
     link: Link | None = field(default=None, init=False)
+    _changed: dict[Pool, None] = field(factory=dict, init=False)
+    _turn: IDelayedCall | None = field(default=None, init=False)  # in which orders are followed
+    _is_held: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.limits = Limits(_NOWHERE)
@@ -132,9 +137,36 @@ class Cluster:
             link.hearing.start()
 
     def pool_changed(self, pool: Pool) -> None:
-        """Take part with a pool, or its balancer, that is new, and let orders hold for it."""
+        """
+        Take part with a pool, or its balancer, that is new, and let orders hold for it.
+
+        The latter a turn later: other processes of the relay are told of a change when it is
+        made here, and can follow no order about what they do not have.
+        """
         self.sessions.attach(pool)
         if self.orders is not None:
+            self._changed[pool] = None
+            self._follow_soon()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let orders about what changes within wait until all processes have changed."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._follow_soon()
+
+    def _follow_soon(self) -> None:
+        if self._changed and self._turn is None and not self._is_held:
+            self._turn = self.reactor.callLater(0, self._follow_orders)
+
+    def _follow_orders(self) -> None:
+        self._turn = None
+        changed, self._changed = self._changed, {}
+        assert self.orders is not None
+        for pool in changed:
             if self.relay.pools.get(pool.name) is pool:
                 self.orders.pool_changed(pool)
             else:
@@ -152,6 +184,9 @@ class Cluster:
             link.redis.stop()
             if link.hearing is not None:
                 link.hearing.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self.relay.gate = None
         for each in (self.limits, self.sessions, self.orders, self.reports):
             if each is not None:
