@@ -300,6 +300,39 @@ def make_worker(number: int, **facts: Any) -> dict[str, Any]:
     }
 
 
+def make_cluster(*relays: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """Make what a relay says of its cluster; with ``up=False`` Redis is away."""
+    return {
+        "redis": "redis://10.0.0.9:6379/0",
+        "prefix": "wsrelay",
+        "name": "a",
+        "up": True,
+        "since_s": 21.4,
+        "problem": "" if facts.get("up", True) else "connection refused",
+        "relays": list(relays),
+        "orders": [],
+        **facts,
+    }
+
+
+def make_relay(name: str, **facts: Any) -> dict[str, Any]:
+    """Make one of a cluster's relays."""
+    return {
+        "name": name,
+        "host": "relay1",
+        "pid": 4711,
+        "version": "0.1.0",
+        "uptime_s": 61.0,
+        "listeners": ["127.0.0.1:8080"],
+        "ready": True,
+        "not_ready": "",
+        "sessions": 4,
+        "handshakes": 9,
+        "age_s": 1.1,
+        **facts,
+    }
+
+
 def make_session(id: str, pool: str, upstream: str, **facts: Any) -> dict[str, Any]:
     """Make a session as the relay lists it."""
     return {

@@ -14,8 +14,10 @@ import pytest
 from tests.admin.stand_in import (
     Asked,
     StandIn,
+    make_cluster,
     make_details,
     make_pool,
+    make_relay,
     make_session,
     make_upstream,
     make_worker,
@@ -324,6 +326,7 @@ TROUBLES: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("drain:", lambda s: s.update(ready=False, drain=DRAIN), "60 of 100"),
     ("reload:", lambda s: s.update(last_reload=FAILED), "1 error"),
     ("lag:", lambda s: s.update(lag_s=0.25), "250 ms"),
+    ("redis:", lambda s: s.update(cluster=make_cluster(up=False)), "goes on with what it knows"),
     ("backup:chat", lambda s: s["pools"][0]["upstreams"].__setitem__(1, BACKUP_ONLY), "backups"),
 ]
 DRAIN = {
@@ -677,6 +680,40 @@ def test_workers_are_shown_with_what_is_wrong_with_them(page: Page, relay: Stand
     relay.message["status"]["workers"] = [make_worker(0)]
     relay.push()
     page.wait(lambda: len(page.all("[data-worker]")) == 1, "one worker")
+
+
+# ---- a cluster
+
+
+def test_a_relay_without_a_cluster_shows_no_relays(page: Page) -> None:
+    assert not page.find("#relays").is_displayed()
+
+
+def test_relays_of_a_cluster_are_listed_and_this_one_is_marked(page: Page, relay: StandIn) -> None:
+    other = make_relay("b", sessions=7, ready=False, not_ready="draining")
+    relay.message["status"]["cluster"] = make_cluster(make_relay("a"), other, name="a")
+    relay.push()
+    page.find("[data-relay=a]")
+    cells = [page.texts(f"[data-relay={name}] > *")[:5] for name in "ab"]
+    assert cells == [
+        ["a (this one)", "ready", "127.0.0.1:8080", "0.1.0", "4"],
+        ["b", "draining", "127.0.0.1:8080", "0.1.0", "7"],
+    ]
+    assert page.find("#relays-note").text == "redis://10.0.0.9:6379/0"
+    assert page.severe() == []
+
+
+def test_without_redis_no_other_relay_is_known_and_the_note_says_why(
+    page: Page, relay: StandIn
+) -> None:
+    relay.message["status"]["cluster"] = make_cluster(up=False)
+    relay.push()
+    page.wait_for_text(
+        "#relays-note", "redis://10.0.0.9:6379/0 is away for 21 s: connection refused"
+    )
+    assert not page.find("#relay-table").is_displayed()
+    page.click("[data-attention='redis:'] button")
+    assert page.script("return document.activeElement.id") == "relays"
 
 
 def test_sessions_tell_their_worker_where_there_are_several(page: Page, relay: StandIn) -> None:
