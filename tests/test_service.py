@@ -367,6 +367,16 @@ class UnusableTests(ReloadTestCase):
         self.service._load = None
         self.assertIn("no file to reload", await self.refused())
 
+    async def test_one_process_does_not_become_several(self) -> None:
+        await self.start()
+        self.assertIn("workers: one process becomes several", await self.refused(workers=2))
+
+    async def test_workers_of_the_file_are_in_no_reloads_way_where_they_have_no_effect(
+        self,
+    ) -> None:
+        await self.start(workers=2)  # as an application does it that has the service in it
+        self.assertEqual(await self.reload(drain_timeout=1.0), ["relay: drain_timeout changed"])
+
     async def test_the_relay_has_stopped(self) -> None:
         service = await self.start()
         await service.stopService()

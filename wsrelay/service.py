@@ -151,7 +151,7 @@ class RelayService(RunningRelay):
 
         :raises ReloadRefused: it is not for this kind of service.
         """
-        if config.workers != 1:
+        if config.workers != 1 == self.config.workers:  # or it is embedded: one process anyway
             raise ReloadRefused(
                 "workers: one process becomes several at a restart only; restart wsrelay"
             )
