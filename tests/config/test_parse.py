@@ -470,7 +470,7 @@ def test_a_route_that_clashes_on_two_listeners_is_told_once() -> None:
         ("ip_hash;", "say balancer = hash key=ip in [pool:NAME]: of the whole address"),
         ("server 10.0.0.1:8001 weight=3;", "say upstreams = ws://10.0.0.1:8001 in [pool:NAME]"),
         ("limit_conn addr 10", "say connections_per_ip = 10 in [route:NAME]: counts websocket"),
-        ("worker_processes auto;", "workers = auto in [relay] will do it, but is not"),
+        ("worker_processes auto;", "say workers = auto in [relay]"),
         ("errorfile 503 /etc/503.http", "there is nothing like it here: own answers are short"),
         ("timeout of no kind = 1s", "see docs/configuration.rst"),
         ("just words", "'just words' is no option; expected name = value"),

@@ -124,16 +124,16 @@ def test_a_reload_keeps_clients_where_they_are_while_there_is_a_place(
     async def visits() -> None:
         visitor = Visitor(relay, three, aiohttp.CookieJar(unsafe=True))
         first = await visitor.visit()
-        relay.reload(sticky_ini(three).replace("round-robin", "least-connections"))
+        relay.reload(sticky_ini(three).replace("round-robin", "least-connections"), "balancer")
         assert await visitor.lands(5) == {first}
         others = {name: echo for name, echo in three.items() if name != first}
-        relay.reload(sticky_ini(others))
+        relay.reload(sticky_ini(others), "removed")
         (second,) = await visitor.lands(5)
         assert second != first
-        relay.reload(sticky_ini(three, sticky="cookie name=other"))
+        relay.reload(sticky_ini(three, sticky="cookie name=other"), "sticky")
         assert len(await visitor.lands(5)) == 1
         assert "other" in visitor.cookies
-        relay.reload(sticky_ini(three, sticky="off"))
+        relay.reload(sticky_ini(three, sticky="off"), "sticky")
         assert await visitor.lands(6) == set(three)
 
     with started_relay(sticky_ini(three), tmp_path) as relay:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.peers.certificates import Authority
-from tests.support import PATIENCE, Process, RelayProcess, free_port, require, started_relay
+from tests.support import PATIENCE, Process, RelayProcess, free_port, started_relay
 from tests.system.admin import ADMIN, Admin, path_to
 from tests.system.support import (
     LOCAL,
@@ -488,7 +488,8 @@ def others_can_run_python() -> bool:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_workers_of_another_user_have_what_only_root_may_read(tmp_path: Path) -> None:
-    require(others_can_run_python(), "no other user can run this Python")
+    if not others_can_run_python():  # it may be installed in root's own folder
+        pytest.skip("no other user can run this Python")
     os.chmod(tmp_path, 0o755)
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
