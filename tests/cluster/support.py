@@ -26,6 +26,7 @@ class RedisServer(Process):
     def __init__(self, port: int, *more: str) -> None:
         self.port = port
         options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+        options += ["--dbfilename", f"none-{port}.rdb"]  # what lies there may be somebody's
         super().__init__([require_program(REDIS), *options, *more], cwd=Path("/tmp"))
 
     def wait_until_ready(self) -> None:
