@@ -92,3 +92,11 @@ def test_a_file_that_is_not_there_is_an_error_and_is_not_checked_further() -> No
         "relay.ini:3: [listener:web] key: there is no file /etc/wsrelay/gone.pem"
     ]
     assert asked == []
+
+
+def test_an_authority_that_is_not_there_is_not_told_to_be_missing_in_the_file_too() -> None:
+    checks = Checks(file_exists=lambda path: path != FOLDER / "ca.pem")
+    lines = "certificate = a.pem", "client_ca = ca.pem", "client_certificate = required"
+    assert errors_of(with_option("listener:web", "\n".join(lines)), checks=checks) == [
+        "relay.ini:3: [listener:web] client_ca: there is no file /etc/wsrelay/ca.pem"
+    ]

@@ -104,7 +104,7 @@ def _check_client_certificates(listener: ListenerConfig, block: Block, job: Job)
         if listener.client_ca is not None:
             what = "no client is asked for a certificate; add client_certificate = required"
             job.report(block.at("client_ca"), what)
-    elif listener.client_ca is None:
+    elif "client_ca" not in block.written:
         what = "nobody is said to sign them; add client_ca = FILE"
         job.report(block.at("client_certificate"), what)
     elif not listener.is_secure:

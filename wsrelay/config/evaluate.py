@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -65,7 +65,19 @@ def _settings(
     return settings
 
 
+_CALLED_HERE: Final = {
+    ("listener", "listen"): "endpoint",
+    ("relay", "endpoint"): "listen",
+    ("admin", "endpoint"): "listen",
+    ("pool", "upstream"): "upstreams",
+    ("relay", "upstreams"): "upstream",
+}
+"""(section, option) that has another name there than elsewhere."""
+
+
 def _unknown_option(kind: Kind, name: str) -> str:
+    if here := _CALLED_HERE.get((kind.name, name)):
+        return f"unknown option here; it is called {here} in [{kind.form}]"
     homes = [f"[{other.form}]" for other in KINDS.values() if name in other.options]
     if homes:
         return f"unknown option here; it belongs to {' or '.join(homes)}"

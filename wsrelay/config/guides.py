@@ -14,8 +14,11 @@ __all__ = ["GUIDES", "answer_to"]
 GUIDES: Final[tuple[Table, ...]] = (*NGINX, TCP_PROXY_MODULE, *HAPROXY, INGRESS)
 
 _ANSWERS: Final = answers(GUIDES)
+_ANNOTATION: Final = "nginx.ingress.kubernetes.io/"
+"""What an annotation is written with, and not listed."""
 
 
 def answer_to(written: str) -> str | None:
     """Return what to tell an operator who writes a line that begins so, if it is known."""
-    return next((_ANSWERS[words] for words in first_words(written) if words in _ANSWERS), None)
+    words = first_words(written.removeprefix(_ANNOTATION))
+    return next((_ANSWERS[each] for each in words if each in _ANSWERS), None)
