@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from texts import prose
 
-from wsrelay.config.options import Kind, Option
+from wsrelay.config.options import Kind
 from wsrelay.config.table import KINDS
 
 HEAD = """\
@@ -25,8 +25,7 @@ Durations are written ``500ms``, ``3s``, ``5m``, ``1h``, sizes ``512``, ``64KiB`
 both ``off`` where that makes sense.
 
 ``wsrelay check relay.ini`` says everything that is wrong with a file, a line each, and
-``twistd wsrelay`` refuses to start with it.  Options that wsrelay will know but does not act
-on yet are errors, too.
+``twistd wsrelay`` refuses to start with it.
 
 An endpoint is a Twisted server endpoint string:
 
@@ -66,20 +65,15 @@ from others ``X-Forwarded-…`` is replaced, and a PROXY header not taken::
 def page() -> str:
     """Return the whole page."""
     parts = [HEAD]
-    parts += ["\n".join(section(kind)) for kind in KINDS.values() if works(kind)]
+    parts += ["\n".join(section(kind)) for kind in KINDS.values()]
     return "\n".join(parts)
-
-
-def works(kind: Kind) -> list[Option]:
-    """Return the options of *kind* that do something in this version."""
-    return [option for option in kind.options.values() if option.works]
 
 
 def section(kind: Kind) -> Iterator[str]:
     """Yield the lines of one kind of section."""
     title = f"[{kind.form}]"
     yield from (title, "-" * len(title), "")
-    for option in works(kind):
+    for option in kind.options.values():
         default = f" (``{option.default}``)" if option.default else ""
         many = "; a list" if option.many else ""
         yield f"``{option.name}``{default}"

@@ -15,7 +15,7 @@ from wsrelay.config.model import (
 from wsrelay.config.options import Option
 from wsrelay.config.table import KINDS
 
-from .samples import WHOLE, errors_of, parsed, with_option
+from .samples import WHOLE, parsed, with_option
 
 MODELS: dict[str, type[attrs.AttrsInstance]] = {
     "relay": RelayConfig,
@@ -29,8 +29,6 @@ MODELS: dict[str, type[attrs.AttrsInstance]] = {
 NAMES = {"relay": "relay", "listener": "listener:web", "route": "route:chat", "pool": "pool:chat"}
 EVERY = [(kind.name, option) for kind in KINDS.values() for option in kind.options.values()]
 WITH_DEFAULT = [(kind, option) for kind, option in EVERY if option.default]
-
-UNSUPPORTED: dict[str, list[str]] = {}
 
 
 def shown(each: object) -> str:
@@ -71,41 +69,12 @@ def test_every_field_of_the_model_can_be_written_in_the_file() -> None:
         assert fields <= KINDS[kind].options.keys()
 
 
-def test_an_option_either_fills_the_model_or_has_only_some_values() -> None:
+def test_every_option_fills_the_model() -> None:
     """Nothing that is accepted is without effect."""
     spread = {"listen", "upstream", "listener", "drain_close_code", "max_message_size"}
     for kind, option in EVERY:
         fields = attrs.fields_dict(MODELS[kind]) if kind in MODELS else {}
-        if option.only is None:
-            assert option.name in fields or option.name in spread, option.name
-        else:
-            assert option.name not in fields, option.name
-            assert len(option.only) <= 1
-
-
-@pytest.mark.parametrize(
-    ("section", "line"),
-    [(section, line) for section, each in UNSUPPORTED.items() for line in each],
-)
-def test_what_this_version_does_not_do_is_refused(section: str, line: str) -> None:
-    text = with_option(section, line)
-    number = text.split("\n").index(line) + 1
-    option = line.partition(" ")[0]
-    assert errors_of(text) == [f"relay.ini:{number}: [{section}] {option}: not supported yet"]
-
-
-def test_every_option_that_is_refused_has_been_tried_above() -> None:
-    tried = {
-        (section.partition(":")[0], line.partition(" ")[0])
-        for section, each in UNSUPPORTED.items()
-        for line in each
-    }
-    assert tried == {(kind, option.name) for kind, option in EVERY if option.only is not None}
-
-
-def test_the_grammar_of_what_is_not_supported_is_checked_first() -> None:
-    (error,) = errors_of(with_option("route:chat", "mode = message"))
-    assert "did you mean 'messages'?" in error
+        assert option.name in fields or option.name in spread, option.name
 
 
 def test_every_option_says_what_it_is_for() -> None:

@@ -87,8 +87,7 @@ def _unknown_option(kind: Kind, name: str) -> str:
 
     if answer := answer_to(name):
         return f"unknown option '{name}'; {answer}"
-    works = [option.name for option in kind.options.values() if option.works]
-    return unknown_name("option", name, works)
+    return unknown_name("option", name, kind.options)
 
 
 def _setting(option: Option, written: WrittenOption, at: Place, job: Job) -> Setting | None:
@@ -103,11 +102,7 @@ def _setting(option: Option, written: WrittenOption, at: Place, job: Job) -> Set
             " delete it or its indent",
         )
         return None
-    setting = _read_items(option, written, at, job)
-    if setting and option.only is not None and setting.value not in option.only:
-        job.report(at, "not supported yet")
-        return None
-    return setting
+    return _read_items(option, written, at, job)
 
 
 def _read_items(option: Option, written: WrittenOption, at: Place, job: Job) -> Setting | None:

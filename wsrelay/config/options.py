@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from attrs import frozen
 
@@ -28,16 +27,8 @@ class Option:
     many: bool = False
     """A list: one item a line, each of them parsed."""
 
-    only: tuple[Any, ...] | None = None
-    """The values that work in this version; None: all.  Others are refused once parsed."""
-
     must_exist: bool = False
     """The value is a file that has to be there."""
-
-    @property
-    def works(self) -> bool:
-        """Whether this version acts on any value but the default."""
-        return self.only is None
 
 
 @frozen
