@@ -16,8 +16,8 @@ from typing import Any
 from attrs import frozen
 
 HEAD = """\
-What was done to it
-===================
+Faults: what was broken on purpose
+==================================
 
 Each row is a test that runs with every change: real processes, one harm, both pumps.  Beside
 those that are hit there are sessions that have nothing to do with the harm.  In them, every
