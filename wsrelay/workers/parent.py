@@ -35,6 +35,7 @@ from wsrelay.workers.count import count_of
 from wsrelay.workers.crew import WorkerFacts
 from wsrelay.workers.orders import Orders
 from wsrelay.workers.supervisor import Supervisor, Worker
+from wsrelay.workers.upstreams import learn_outcome
 
 __all__ = ["ParentService"]
 
@@ -178,14 +179,8 @@ class ParentService(RelayService):
         )
 
     def _outcome(self, worker: Worker, pool: str, name: str, url: str, why: str | None) -> None:
-        for upstream in self._upstreams(pool, name, url):
-            upstream.has_shown() if why is None else upstream.has_failed(why)
+        learn_outcome(self.relay, pool, name, url, why)
         self._tell("outcome", pool, name, url, why, but=worker)
-
-    def _upstreams(self, pool: str, name: str, url: str) -> list[Upstream]:
-        home = self.relay.pools.get(pool)
-        known = () if home is None else home.upstreams
-        return [each for each in known if (each.name, each.url) == (name, url)]
 
     # what workers are told
 

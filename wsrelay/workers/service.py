@@ -25,6 +25,7 @@ from wsrelay.sockets import PassedEndpoint
 from wsrelay.turns import Turns
 from wsrelay.workers.channel import Channel
 from wsrelay.workers.orders import Orders
+from wsrelay.workers.upstreams import learn_outcome, upstream_of
 
 __all__ = ["WorkerService"]
 
@@ -115,8 +116,7 @@ class WorkerService(RelayService):
 
         :param endpoints: those of new listening sockets, whose *descriptors* come along.
         """
-        for endpoint, descriptor in zip(endpoints, descriptors, strict=True):
-            self._passed[endpoint] = socket.socket(fileno=os.dup(descriptor))
+        self._passed.update(attach_sockets(endpoints, descriptors))
         if counts and self.desk is None:
             self._need_desk().start()
         lines = await self.change_to(evolve(config, admin=None))
@@ -127,17 +127,13 @@ class WorkerService(RelayService):
 
     def outcome(self, pool: str, name: str, url: str, why: str | None) -> None:
         """Learn how a handshake ended in another worker; see `Upstream.on_outcome`."""
-        for upstream in self._upstreams(pool, name, url):
-            if why is None:
-                upstream.has_shown()
-            else:
-                upstream.has_failed(why)
+        learn_outcome(self.relay, pool, name, url, why)
 
     def checked(
         self, pool: str, name: str, url: str, health: Health, why: str, proves: bool
     ) -> None:
         """Learn what a health check found; see `Upstream.check_found`."""
-        for upstream in self._upstreams(pool, name, url):
+        if upstream := upstream_of(self.relay, pool, name, url):
             upstream.check_found(health, why, proves=proves)
 
     def discovered(self, pool: str, upstreams: tuple[UpstreamConfig, ...]) -> None:
@@ -149,11 +145,6 @@ class WorkerService(RelayService):
         """Learn that another worker has given a place back, for which somebody may wait here."""
         if home := self.relay.pools.get(pool):
             home.call_waiting()
-
-    def _upstreams(self, pool: str, name: str, url: str) -> list[Upstream]:
-        home = self.relay.pools.get(pool)
-        known = () if home is None else home.upstreams
-        return [each for each in known if (each.name, each.url) == (name, url)]
 
     # what the parent is told
 
