@@ -106,6 +106,10 @@ class Commons(Protocol):
     def index(self) -> int:
         """The number of this process, from 0."""
 
+    @property
+    def overflows(self) -> int:
+        """How often this process had to count for itself."""
+
     def tally(self, *name: str) -> Tally:
         """Return a number."""
 
@@ -191,6 +195,11 @@ class Alone(Commons):
     @property
     @override
     def index(self) -> int:
+        return 0
+
+    @property
+    @override
+    def overflows(self) -> int:
         return 0
 
     @override

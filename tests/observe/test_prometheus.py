@@ -74,6 +74,7 @@ CONTRACT = {
     "wsrelay_http_bytes_total": ("counter", {"route", "direction"}),
     "wsrelay_workers": ("gauge", set()),
     "wsrelay_worker_restarts_total": ("counter", set()),
+    "wsrelay_worker_overflows_total": ("counter", set()),
     "wsrelay_worker_sessions": ("gauge", {"worker"}),
     "wsrelay_cluster_up": ("gauge", set()),
     "wsrelay_cluster_relays": ("gauge", set()),

@@ -122,6 +122,7 @@ def test_who_is_stopped_while_it_has_a_lock_stops_nobody_else(children: ExitStac
     assert (known.own, known.total, region.overflows) == (1, 1, 1)  # anybody could
     assert [new.add_below(1), new.add_below(1)] == [True, False]
     assert (new.own, new.total, region.overflows) == (1, 1, 2)
+    assert commons.overflows == 2  # which operators are told
     child.kill()
     new.add(-1)
     assert new.add_below(1)

@@ -70,6 +70,7 @@ FAMILIES = {
     "wsrelay_http_bytes_total": ("counter", "route direction"),
     "wsrelay_workers": ("gauge", ""),
     "wsrelay_worker_restarts_total": ("counter", ""),
+    "wsrelay_worker_overflows_total": ("counter", ""),
     "wsrelay_worker_sessions": ("gauge", "worker"),
     "wsrelay_cluster_up": ("gauge", ""),
     "wsrelay_cluster_relays": ("gauge", ""),

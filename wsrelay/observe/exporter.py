@@ -171,6 +171,7 @@ class Exporter:
             "wsrelay_accepting": [((), int(self._relay.descriptors.is_accepting))],
             "wsrelay_workers": [((), 1)],
             "wsrelay_worker_restarts_total": [((), 0)],
+            "wsrelay_worker_overflows_total": [((), self._relay.commons.overflows)],
             "wsrelay_worker_sessions": [((0,), len(self._relay.sessions))],
         }
 

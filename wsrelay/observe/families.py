@@ -191,6 +191,12 @@ FAMILIES: Final = {
     "wsrelay_worker_restarts_total": Family(
         "counter", "Workers that ended unasked and were replaced.", of_several="parent"
     ),
+    "wsrelay_worker_overflows_total": Family(
+        "counter",
+        "How often a worker counted for itself alone, because the memory that workers share was "
+        "full at that place, or held for too long: limits and tables of the relay are each "
+        "worker's own there.",
+    ),
     "wsrelay_worker_sessions": Family(
         "gauge",
         "Sessions of each worker at the moment; a relay of one process is worker 0.",

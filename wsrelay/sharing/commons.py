@@ -30,6 +30,7 @@ class SharedCommons(Commons):
         if not 0 <= index < region.columns:
             raise ValueError(f"index={index}: there are {region.columns} processes")
         layout = region.layout
+        self._region = region
         self._index = index
         self._secret = region.secret
         self._names = CountTable(region, layout.names, index)
@@ -41,6 +42,11 @@ class SharedCommons(Commons):
     @override
     def index(self) -> int:
         return self._index
+
+    @property
+    @override
+    def overflows(self) -> int:
+        return self._region.overflows
 
     @override
     def tally(self, *name: str) -> Tally:
