@@ -167,17 +167,23 @@ class RelayUnderTest:
 
     def status(self) -> dict[str, Any]:
         """Return what its status page says."""
+        return self.held()[0]
+
+    def held(self) -> tuple[dict[str, Any], int]:
+        """
+        Return what its status page says, and count its open descriptors; see `open_descriptors`.
+
+        Whoever answers has started, with all that it opens for that; and by its second answer
+        it has closed what others closed before.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=20)
         try:
-            connection.request("GET", "/status.json")
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
+            for _ in range(2):
+                connection.request("GET", "/status.json")
+                found: dict[str, Any] = json.loads(connection.getresponse().read())
+            return found, open_descriptors(self._child.pid) - 1  # the one of this connection
         finally:
             connection.close()
-        return found
-
-    def descriptors(self) -> int:
-        """Count its open descriptors; see `open_descriptors`."""
-        return open_descriptors(self._child.pid)
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""

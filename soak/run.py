@@ -114,8 +114,8 @@ class Soak:
 
     async def _run(self) -> Outcome:
         self._trust = self._relay.trust()
-        descriptors = self._relay.descriptors()
-        pump: str = (await self._status())["pump"]
+        status, descriptors = await asyncio.to_thread(self._relay.held)
+        pump: str = status["pump"]
         self.tell(f"relay with {pump}; {self.seconds:.0f} s")
         began = time.monotonic()
         clients = [asyncio.create_task(each) for each in self._clients()]
@@ -233,9 +233,8 @@ class Soak:
         return await asyncio.to_thread(self._relay.status)
 
     async def _state(self) -> State:
-        descriptors = self._relay.descriptors()  # first: to ask takes one
-        sessions: int = (await self._status())["sessions"]
-        return State(descriptors, self._relay.memory(), sessions)
+        status, descriptors = await asyncio.to_thread(self._relay.held)
+        return State(descriptors, self._relay.memory(), status["sessions"])
 
     async def _left(self, before: State) -> State:
         """Wait until the relay has let go of everything, and return what it holds."""

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.peers
 
 def test_a_short_run_loses_nothing_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--minutes", "0.2"])
-    printed = capsys.readouterr().out
-    assert status == 0, printed
+    printed, told = capsys.readouterr()
+    assert status == 0, told + printed
     total = re.search(r"(?m)^all +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", printed)
     assert total, printed
     sessions, up, _, lost, restarted, unexpected = map(int, total.groups())
