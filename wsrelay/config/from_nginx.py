@@ -164,7 +164,7 @@ _UPSTREAMS: Final = Table(
             "[pool] discover = dns name=chat.internal port=8001",
         ),
         needless("resolver 10.0.0.53", "the system's is used; ``discover = dns`` takes resolver="),
-        needless("zone backend 64k", "one process has all counts"),
+        needless("zone backend 64k", "workers share all counts without being told"),
         says("queue 100 timeout=70s", "[pool] queue_timeout = 70s", "[pool] queue_size = 100"),
         needless(
             "keepalive 32",

@@ -49,7 +49,7 @@ TCP_PROXY_MODULE: Final = Table(
             " tcp_check_status",
         ),
         says("tcp_check_status", "[admin] listen = tcp:9000:interface=127.0.0.1"),
-        needless("check_shm_size 1m", "one process has all counts"),
+        needless("check_shm_size 1m", "the memory for counts has the size it needs"),
         says("busyness", "[pool] balancer = least-connections", remark="it is the default"),
         needless("proxy_buffer 4k", "a session holds one read, 64 KiB, for each direction"),
         needless("so_keepalive on", "both legs are pinged"),
@@ -106,6 +106,11 @@ INGRESS: Final = Table(
         says("denylist-source-range: 10.0.0.0/8", "[route] deny = 10.0.0.0/8"),
         says("limit-connections: 10", "[route] connections_per_ip = 10"),
         says("limit-rps: 10", "[route] handshakes_per_ip = 10/s"),
+        says(
+            "worker-shutdown-timeout: 240s",
+            "[relay] drain_timeout = 240s",
+            remark="of a pod that ends; a reload waits for no session",
+        ),
         never("configuration-snippet: …", "no code in annotations, and no Ingress is read"),
     ),
 )
