@@ -31,7 +31,8 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fram
 SANITIZE_ENV = CI=true PYTHONPATH=$(abspath $(SANITIZED)) UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD=$$(gcc -print-file-name=libasan.so)
 SANITIZE_ASAN = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
-SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys $(PYTEST_ARGS)
+SANITIZED_PYTEST = $(abspath $(BIN))/python -m pytest -p no:cacheprovider --capture=sys \
+	--numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: run test sanitize fuzz fuzz-frames fuzz-python fuzz-keep lint types coverage bench soak \
 	conformance docs pages dist clean
