@@ -116,6 +116,7 @@ def test_sessions_of_a_route_are_closed_when_it_goes_and_not_when_it_is_back(sit
     site.reload(main=relay + MAIN, wanted="reload: route x removed")
     closed = wait_until(lambda: next((p for p in old if p[0].has_data()), None), "a close")
     answer_close(*closed, reason=b"the route is removed")
+    site.relay.wait_for_words(" end id=")  # the relay has heard both answers
     site.reload(route("x"), main=relay + MAIN, wanted="route x: 1 of 3 sessions closed")
     new = site.stage.begin(b"/x")
     for client, other in [pair for pair in [*old, new] if pair is not closed]:
